@@ -1,0 +1,109 @@
+"""runark keeps session directories under control: finds them, packs them, proves the packs, frees the inodes.
+
+The public names stand in `__all__`; docs/python-api.md describes them. They are loaded when they are first used
+(PEP 562), so that `import runark` costs next to nothing in the scripts that only want one of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from runark.archive.archive import archive as archive
+    from runark.archive.archive import archive_sessions as archive_sessions
+    from runark.archive.compat import archive_existing as archive_existing
+    from runark.archive.compat import archive_session_dir as archive_session_dir
+    from runark.archive.compat import restore_existing as restore_existing
+    from runark.archive.compat import restore_session_archive as restore_session_archive
+    from runark.archive.control import Control as Control
+    from runark.archive.filters import Filters as Filters
+    from runark.archive.list import ArchiveList as ArchiveList
+    from runark.archive.list import list_archive as list_archive
+    from runark.archive.list import list_members as list_members
+    from runark.archive.plan import Plan as Plan
+    from runark.archive.plan import plan as plan
+    from runark.archive.restore import RestorePlan as RestorePlan
+    from runark.archive.restore import plan_restore as plan_restore
+    from runark.archive.restore import restore as restore
+    from runark.archive.result import Result as Result
+    from runark.archive.scan import Row as Row
+    from runark.archive.scan import Scan as Scan
+    from runark.archive.scan import scan as scan
+    from runark.archive.verify import verify as verify
+    from runark.engine.protocol import Limits as Limits
+    from runark.engine.protocol import Outcome as Outcome
+    from runark.errors import RunarkError as RunarkError
+
+# Where each public name lives. `archive` is not here: it is the package runark.archive, which can be called.
+_HOMES = {
+    "ArchiveList": "runark.archive.list",
+    "Control": "runark.archive.control",
+    "Filters": "runark.archive.filters",
+    "Limits": "runark.engine.protocol",
+    "Outcome": "runark.engine.protocol",
+    "Plan": "runark.archive.plan",
+    "RestorePlan": "runark.archive.restore",
+    "Result": "runark.archive.result",
+    "Row": "runark.archive.scan",
+    "RunarkError": "runark.errors",
+    "Scan": "runark.archive.scan",
+    "archive_existing": "runark.archive.compat",
+    "archive_session_dir": "runark.archive.compat",
+    "archive_sessions": "runark.archive.archive",
+    "list_archive": "runark.archive.list",
+    "list_members": "runark.archive.list",
+    "plan": "runark.archive.plan",
+    "plan_restore": "runark.archive.restore",
+    "restore": "runark.archive.restore",
+    "restore_existing": "runark.archive.compat",
+    "restore_session_archive": "runark.archive.compat",
+    "scan": "runark.archive.scan",
+    "verify": "runark.archive.verify",
+}
+
+__all__ = [
+    "ArchiveList",
+    "Control",
+    "Filters",
+    "Limits",
+    "Outcome",
+    "Plan",
+    "RestorePlan",
+    "Result",
+    "Row",
+    "RunarkError",
+    "Scan",
+    "__version__",
+    "archive",
+    "archive_existing",
+    "archive_session_dir",
+    "archive_sessions",
+    "list_archive",
+    "list_members",
+    "plan",
+    "plan_restore",
+    "restore",
+    "restore_existing",
+    "restore_session_archive",
+    "scan",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> object:
+    import importlib
+
+    if name == "archive":
+        return importlib.import_module("runark.archive")
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'runark' has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,120 @@
+"""`runark archive`: print the plan, or carry it out."""
+
+from __future__ import annotations
+
+import sys
+from typing import Literal
+
+import click
+
+from runark.archive.archive import MAX_FAILURES, check_options
+from runark.archive.archive import archive as run
+from runark.archive.filters import Filters
+from runark.archive.plan import Plan, plan
+from runark.cli import exit_codes
+from runark.cli.options import (
+    Common,
+    common_options,
+    events_option,
+    filter_options,
+    json_option,
+    limit_option,
+    paths_argument,
+)
+from runark.cli.work import Work, finish, show_result, tell, tell_faults, working
+from runark.engine.protocol import FORMATS
+
+__all__ = ["archive"]
+
+
+@click.command()
+@paths_argument("ROOT")
+@filter_options
+@click.option("--execute", is_flag=True, help="Do it. Without, the plan is printed and nothing is changed.")
+@click.option("--format", "format_", type=click.Choice(FORMATS), default="tar.gz", show_default=True)
+@click.option("--level", type=int, metavar="N", help="gz 1-9 (default 1), zst 1-19 (3), xz 0-9 (6).")
+@click.option("--keep-source", is_flag=True, help="Leave the sessions beside their archives.")
+@click.option(
+    "--verify",
+    type=click.Choice(("hash", "compare")),
+    default="hash",
+    show_default=True,
+    help="Read each archive again and hash it, or compare it with its session as well.",
+)
+@click.option("--max-sessions", type=click.IntRange(0), metavar="N", help="At most so many; exit 75 if some are left.")
+@click.option(
+    "--max-failures",
+    type=click.IntRange(0),
+    default=MAX_FAILURES,
+    metavar="N",
+    show_default=True,
+    help="Stop when more have failed; exit 4.",
+)
+@limit_option(20)
+@json_option
+@events_option
+@common_options
+def archive(
+    root: tuple[bytes, ...],
+    filters: Filters,
+    execute: bool,
+    format_: str,
+    level: int | None,
+    keep_source: bool,
+    verify: Literal["hash", "compare"],
+    max_sessions: int | None,
+    max_failures: int,
+    limit: int,
+    as_json: bool,
+    events: bytes | None,
+    common: Common,
+) -> None:
+    """Archive the sessions below each ROOT: pack, prove, publish, and only then remove.
+
+    Without --execute the plan is printed: what would be archived, what is left alone and why, what would come free.
+    """
+    check_options(format_, level, 1, keep_source, verify)
+    with working(common.quiet, events=events if execute else None) as work:
+        todo = plan(
+            *root,
+            filters=filters,
+            layouts=common.layouts,
+            config=common.config,
+            measure=not execute,
+            max_sessions=max_sessions,
+            jobs=common.jobs,
+            engine=common.engine,
+            control=work.control,
+        )
+        result = None
+        if execute:
+            result = run(
+                todo,
+                format=format_,
+                level=level,
+                keep_source=keep_source,
+                verify=verify,
+                jobs=common.jobs,
+                max_failures=max_failures,
+                control=work.control,
+            )
+    if result is None:
+        _show_plan(todo, limit, as_json, work)
+    else:
+        show_result(result, as_json, common.quiet)
+        finish(exit_codes.of_result(result), work.signals)
+
+
+def _show_plan(todo: Plan, limit: int, as_json: bool, work: Work) -> None:
+    if as_json:
+        from runark.report.json import write_document
+
+        write_document(sys.stdout, todo.head_json(), jobs=todo.jobs_json(), skips=todo.skips_json())
+    else:
+        from runark.report.text import plan_lines, write_lines
+
+        write_lines(sys.stdout, plan_lines(todo, limit))
+        if todo.jobs:
+            tell("nothing was changed; add --execute to archive them")
+    tell_faults(todo.faults)
+    finish(exit_codes.PARTIAL if todo.faults else exit_codes.OK, work.signals)

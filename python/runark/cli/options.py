@@ -1,0 +1,169 @@
+"""Flags that several verbs share, and how they become one frozen value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import update_wrapper
+from typing import Any, NamedTuple, TypeVar, cast
+
+import click
+
+from runark.archive.filters import Filters
+from runark.engine import ENGINES
+from runark.engine.protocol import STATUSES, Limits
+
+__all__ = [
+    "Common",
+    "common_options",
+    "events_option",
+    "filter_options",
+    "json_option",
+    "limit_option",
+    "limits_options",
+    "paths_argument",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Common(NamedTuple):
+    """What every verb takes."""
+
+    engine: str
+    jobs: int | None
+    layouts: tuple[str, ...]
+    config: bytes | None
+    quiet: bool
+
+
+def paths_argument(name: str) -> Callable[[F], F]:
+    """One or more paths, as bytes, unchecked: the verbs say more than click could."""
+    return click.argument(name.lower(), metavar=f"{name}...", nargs=-1, required=True, type=click.Path(path_type=bytes))
+
+
+def common_options(command: F) -> F:
+    """The flags of `Common`; the command gets them as `common`."""
+
+    def wrapped(*args: Any, **values: Any) -> Any:
+        context = click.get_current_context()
+        common = Common(
+            engine=values.pop("engine") or (context.obj or {}).get("engine") or "auto",
+            jobs=values.pop("jobs"),
+            layouts=values.pop("layout"),
+            config=values.pop("config"),
+            quiet=values.pop("quiet"),
+        )
+        return command(*args, common=common, **values)
+
+    flags = (
+        click.option(
+            "--engine", type=click.Choice(ENGINES), help="The engine; `auto`: native if installed, else pure."
+        ),
+        click.option(
+            "--jobs", "-j", type=click.IntRange(1), metavar="N", help="Workers. Default: by cores and filesystem."
+        ),
+        click.option("--layout", multiple=True, metavar="NAME", help="Only sessions of this layout (repeatable)."),
+        click.option("--config", type=click.Path(path_type=bytes), metavar="FILE", help="Instead of ROOT/runark.yaml."),
+        click.option("--quiet", "-q", is_flag=True, help="No progress and no summary; errors only."),
+    )
+    return _apply(flags, command, wrapped)
+
+
+def filter_options(command: F) -> F:
+    """The flags of `Filters`; the command gets them as `filters`."""
+
+    def wrapped(*args: Any, **values: Any) -> Any:
+        fields = {name: values.pop(name) for name in Filters.__dataclass_fields__}
+        return command(*args, filters=Filters(**fields), **values)
+
+    statuses = tuple(status for status in STATUSES if status != "running")
+    flags = (
+        click.option(
+            "--glob", "-g", multiple=True, metavar="GLOB", help="Sessions with such a name (repeatable, any of them)."
+        ),
+        click.option("--regex", multiple=True, metavar="REGEX", help="... in whose name this is found."),
+        click.option("--fixed", "-F", multiple=True, metavar="TEXT", help="... in whose name this text stands."),
+        click.option("--exclude", "-E", multiple=True, metavar="GLOB", help="Neither take nor enter such directories."),
+        click.option(
+            "--older-than", metavar="AGE", help="Nothing in them changed since: 30 (days), 36h, 2weeks, 2026-01-31."
+        ),
+        click.option("--newer-than", metavar="AGE", help="Something in them changed since."),
+        click.option(
+            "--changed-before", metavar="TIME", help="The directory itself changed before: 30d, 2026-01-31, @unix."
+        ),
+        click.option("--changed-within", metavar="TIME", help="The directory itself changed after."),
+        click.option("--size", "-S", multiple=True, metavar="SIZE", help="+1M at least, -10k at most (repeatable)."),
+        click.option("--owner", "-o", metavar="OWNER", help="[!]user|uid[:[!]group|gid]."),
+        click.option("--status", multiple=True, type=click.Choice(statuses), help="Only such sessions (repeatable)."),
+        click.option(
+            "--min-depth",
+            type=click.IntRange(0),
+            default=0,
+            metavar="N",
+            help="Less deep ones are left out; ROOT is 0.",
+        ),
+        click.option("--max-depth", type=click.IntRange(0), metavar="N", help="Deeper directories are not looked at."),
+        click.option(
+            "--one-file-system/--cross-file-systems", default=True, help="Stay on ROOT's filesystem (default) or not."
+        ),
+    )
+    return _apply(flags, command, wrapped)
+
+
+def limits_options(command: F) -> F:
+    """The flags of `Limits`; the command gets them as `limits`."""
+    default = Limits()
+
+    def wrapped(*args: Any, **values: Any) -> Any:
+        fields = {name: values.pop(name) for name in ("max_entries", "max_bytes", "max_ratio")}
+        return command(*args, limits=Limits(**fields), **values)
+
+    helps = {
+        "max_entries": "Refuse archives with more members.",
+        "max_bytes": "Refuse archives with more content.",
+        "max_ratio": "Refuse archives without a seal that grow more than so many times.",
+    }
+    flags = tuple(
+        click.option(
+            "--" + name.replace("_", "-"),
+            type=click.IntRange(1),
+            default=getattr(default, name),
+            show_default=True,
+            metavar="N",
+            help=text,
+        )
+        for name, text in helps.items()
+    )
+    return _apply(flags, command, wrapped)
+
+
+def json_option(command: F) -> F:
+    """`--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")(command)
+
+
+def limit_option(default: int) -> Callable[[F], F]:
+    """`--limit`."""
+    return click.option(
+        "--limit",
+        type=click.IntRange(0),
+        default=default,
+        metavar="N",
+        help="Rows of a table; 0: all.",
+        show_default=True,
+    )
+
+
+def events_option(command: F) -> F:
+    """`--events`."""
+    return click.option(
+        "--events", type=click.Path(path_type=bytes), metavar="FILE", help="Add a JSON line to FILE for each session."
+    )(command)
+
+
+def _apply(flags: tuple[Callable[[Any], Any], ...], command: F, wrapped: Callable[..., Any]) -> F:
+    """Let `wrapped` stand for `command`, with these flags besides those it has; click keeps them in an attribute."""
+    result = update_wrapper(wrapped, command)
+    for flag in reversed(flags):
+        result = flag(result)
+    return cast(F, result)

@@ -1,0 +1,91 @@
+"""What every verb that works does around its work: signals, progress, events, and how it ends."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import NamedTuple, TextIO
+
+from runark.archive.control import Control
+from runark.archive.result import Result, outcome_json
+from runark.cli.exit_codes import SIGNALLED
+from runark.cli.progress import Display
+from runark.cli.signals import Signals
+from runark.engine.protocol import Fault, Outcome
+
+__all__ = ["Work", "finish", "show_result", "tell", "tell_faults", "working"]
+
+
+class Work(NamedTuple):
+    """The control to hand to the verb, and the signal that came."""
+
+    control: Control
+    signals: Signals
+
+
+@contextmanager
+def working(quiet: bool, *, unit: str = "sessions", events: bytes | None = None) -> Iterator[Work]:
+    """Signals stop the work, progress is shown, outcomes are written to `events` as they come."""
+    with ExitStack() as stack:
+        display = Display(quiet, unit)
+        stack.callback(display.close)
+        take = None
+        if events is not None:
+            take = _Events(stack.enter_context(open(events, "a", encoding="ascii"))).take
+        control = Control(take, display.progress, display.begin)
+        yield Work(control, stack.enter_context(Signals(control)))
+
+
+class _Events:
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def take(self, outcomes: Sequence[Outcome]) -> None:
+        from runark.report.json import write_line
+
+        for outcome in outcomes:
+            write_line(self._stream, outcome_json(outcome))
+        self._stream.flush()  # so that the file is right up to here whatever happens next
+
+
+def tell(text: str) -> None:
+    """A line on stderr."""
+    print(f"runark: {text}", file=sys.stderr)
+
+
+def tell_faults(faults: Sequence[Fault]) -> None:
+    """What could not be read, on stderr."""
+    if faults:
+        from runark.report.text import fault_lines
+
+        for line in fault_lines(faults):
+            tell(line)
+
+
+def show_result(result: Result, as_json: bool, quiet: bool) -> None:
+    """The summary on stdout, what needs a person on stderr."""
+    from runark.report.text import FAULTS_SHOWN, outcome_line, result_lines, write_lines
+
+    for note in result.notes:
+        tell(note)
+    tell_faults(result.faults)
+    for outcome in result.problems[:FAULTS_SHOWN]:
+        tell(outcome_line(outcome))
+    if len(result.problems) > FAULTS_SHOWN:
+        tell(f"... and {len(result.problems) - FAULTS_SHOWN:,} more (--json or --events tells all)")
+    if as_json:
+        import json
+
+        json.dump(result.to_json(), sys.stdout, separators=(",", ":"))
+        sys.stdout.write("\n")
+    elif not quiet:
+        write_lines(sys.stdout, result_lines(result))
+
+
+def finish(code: int, signals: Signals) -> None:
+    """End the command with this code, or with that of the signal that came."""
+    sys.stdout.flush()
+    if signals.number:
+        tell("interrupted: this is not all")
+    sys.exit(SIGNALLED + signals.number if signals.number else code)

@@ -1,0 +1,91 @@
+"""How the work on one session ends early: an error, a changed source, a reason to skip, a cancel.
+
+These exceptions never leave the engine. The gate (or the restore, or the verification) of one session catches them and
+makes an `Outcome` of them, so that one bad session of a hundred thousand costs only itself.
+"""
+
+from __future__ import annotations
+
+import os
+
+from runark.engine.protocol import Fault
+
+__all__ = ["Cancelled", "Changed", "Control", "Damaged", "Failure", "Foreign", "Skipped", "escape", "failure"]
+
+
+class Failure(Exception):
+    """An operation failed; `fault` says which, on which path, and why."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
+
+
+class Changed(Exception):
+    """The source is not what it was when it was recorded; the text says what differs."""
+
+
+class Skipped(Exception):
+    """The session is not to be archived; the text says why."""
+
+
+class Cancelled(Exception):
+    """The task was cancelled."""
+
+
+class Damaged(Exception):
+    """An archive cannot be accepted: broken, lying or hostile.
+
+    `member` is the member's stored path, if there is one.
+    """
+
+    def __init__(self, reason: str, member: bytes | None = None) -> None:
+        super().__init__(reason if member is None else f"member '{escape(member)}': {reason}")
+        self.member = member
+
+
+class Foreign(Damaged):
+    """The file is not a tar archive at all."""
+
+
+class Control:
+    """The cancel flag and the counters of one worker. Plain attributes: one writer each, read from other threads."""
+
+    __slots__ = ("bytes", "entries", "stopped")
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self.bytes = 0
+        self.entries = 0
+
+    def check(self) -> None:
+        """Raise `Cancelled` if the task was cancelled."""
+        if self.stopped:
+            raise Cancelled
+
+    def moved(self, count: int) -> None:
+        """Count `count` content bytes gone through.
+
+        Called at least every 8 MiB, so it is also where a cancel is seen.
+        """
+        self.bytes += count
+        if self.stopped:
+            raise Cancelled
+
+
+def failure(op: str, path: bytes, cause: OSError, advice: str = "") -> Failure:
+    """The `Failure` for a system call `op` on `path` that raised `cause`; `advice` says what to do about it."""
+    number = cause.errno or 0
+    message = os.strerror(number) if number else str(cause)
+    return Failure(Fault(op, path, number, f"{message}; {advice}" if advice else message))
+
+
+def escape(name: bytes) -> str:
+    """`name` as text that is safe on a terminal and in a log.
+
+    Control, bidi and invalid bytes become `\\x..`, `\\u....`.
+    """
+    text = name.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

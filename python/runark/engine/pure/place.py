@@ -1,0 +1,106 @@
+"""Where sessions lie: the parent directory of one or many sessions, open for the time of a batch.
+
+Everything the gate does to names (part file, archive, tombstone) is done relative to this handle.
+"""
+
+from __future__ import annotations
+
+import bisect
+import os
+
+from runark.engine.pure import sys
+from runark.engine.pure.ends import Skipped, escape, failure
+
+__all__ = ["Place", "Places", "random_name", "split_path"]
+
+
+def split_path(path: bytes) -> tuple[bytes, bytes]:
+    """An absolute path as (parent, name)."""
+    parent, _, name = path.rpartition(b"/")
+    return parent or b"/", name
+
+
+def random_name() -> bytes:
+    """16 lowercase hex digits, for part files, tombstones, staging directories and what is moved aside."""
+    return os.urandom(8).hex().encode("ascii")
+
+
+class Place:
+    """An open parent directory."""
+
+    __slots__ = ("_real", "_storage", "fd", "path")
+
+    def __init__(self, path: bytes) -> None:
+        try:
+            self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as cause:
+            raise failure("open", path, cause) from cause
+        self.path = path
+        self._storage: sys.Storage | None = None
+        self._real: bytes | None = None
+
+    def join(self, name: bytes) -> bytes:
+        """The absolute path of a name here, for messages and outcomes."""
+        return self.path + name if self.path.endswith(b"/") else self.path + b"/" + name
+
+    def exists(self, name: bytes) -> bool:
+        """Whether the name is taken, by whatever."""
+        return os.access(name, os.F_OK, dir_fd=self.fd, follow_symlinks=False)
+
+    @property
+    def storage(self) -> sys.Storage:
+        """The kind of filesystem. Raises `Failure`."""
+        if self._storage is None:
+            try:
+                self._storage = sys.storage(self.fd)
+            except OSError as cause:
+                raise failure("statfs", self.path, cause) from cause
+        return self._storage
+
+    @property
+    def real(self) -> bytes:
+        """The path without symlinks, as the mount table has it."""
+        if self._real is None:
+            self._real = os.path.realpath(self.path)
+        return self._real
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+class Places:
+    """The open parents of a batch, and the mount points as they were when it began."""
+
+    def __init__(self) -> None:
+        self._open: dict[bytes, Place] = {}
+        self._mounts = sorted(sys.mount_table())
+
+    def get(self, path: bytes) -> Place:
+        """The open directory `path`. Raises `Failure`."""
+        place = self._open.get(path)
+        if place is None:
+            place = self._open[path] = Place(path)
+        return place
+
+    def refuse_mounts(self, place: Place, name: bytes) -> None:
+        """Raise `Skipped` if the session `name` is a mount point or holds one.
+
+        Bind mounts of the session's own filesystem included, which no device number betrays.
+        """
+        real = place.real.rstrip(b"/") + b"/" + name
+        mounts = self._mounts
+        at = bisect.bisect_left(mounts, real)
+        if at < len(mounts) and mounts[at] == real:
+            raise Skipped("mount point")
+        below = real + b"/"
+        at = bisect.bisect_left(mounts, below)
+        if at < len(mounts) and mounts[at].startswith(below):
+            raise Skipped(f"mount point {escape(mounts[at][len(below) :])}")
+
+    def all(self) -> list[Place]:
+        return list(self._open.values())
+
+    def close(self) -> None:
+        for place in self._open.values():
+            place.close()
+        self._open.clear()

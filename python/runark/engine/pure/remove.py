@@ -1,0 +1,145 @@
+"""Rechecking and removing one session: steps 5 and 6 of the gate.
+
+`recheck` sees that every recorded entry is still the one that was recorded. `entomb` renames the session to its
+tombstone. `remove` then unlinks exactly the recorded entries, bottom up and through handles, each after a last look;
+directories go by `rmdir`, which fails if something is left.
+
+Guarantees: never a recursive delete; nothing unknown and nothing changed is removed; what stops half-way says how much
+was removed, so that the caller knows whether the source is still whole.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from runark.engine.protocol import Fault
+from runark.engine.pure import sys
+from runark.engine.pure.ends import Changed, Failure, escape, failure
+from runark.engine.pure.place import Place, random_name
+from runark.engine.pure.walk import Entry, Handles, key_of, list_names
+
+__all__ = ["Stopped", "entomb", "recheck", "remove", "rename_back"]
+
+
+class Stopped(Exception):
+    """The removal came to a halt.
+
+    `removed` is the number of entries that are gone; `cause` a `Changed` or a `Failure`.
+    """
+
+    def __init__(self, cause: Changed | Failure, removed: int) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+        self.removed = removed
+
+
+def recheck(place: Place, name: bytes, entries: list[Entry], handles: Handles) -> None:
+    """See that every entry still is what was recorded.
+
+    `handles`: those of the packing or the comparison; the session directory itself must be open.
+
+    Raises `Changed`, and `Failure` if an entry cannot be examined or a directory could not be emptied.
+    """
+    session = place.join(name)
+    top = entries[0]
+    entry = top
+    unprivileged = os.geteuid() != 0
+    try:
+        # the handle may be of a directory that has another name by now
+        if (
+            key_of(os.stat(name, dir_fd=place.fd, follow_symlinks=False)) != top.key
+            or key_of(os.fstat(top.fd)) != top.key
+        ):
+            raise Changed("the session directory changed after it was packed")
+        for entry in entries:
+            parent = entry.parent
+            if parent is not None:
+                if entry.kind == "dir":
+                    status = os.fstat(handles.get(entry))
+                else:
+                    directory = parent.fd if parent.fd >= 0 else handles.get(parent)
+                    status = os.stat(entry.name, dir_fd=directory, follow_symlinks=False)
+                if key_of(status) != entry.key:
+                    raise Changed(f"{escape(entry.path)} changed after it was packed")
+            if unprivileged and entry.kind == "dir" and not _writable(handles.get(entry)):
+                path = session + b"/" + entry.path if entry.path else session
+                reason = "directory is not writable, so the session cannot be removed; chmod u+w it, or keep the source"
+                raise Failure(Fault("unlink", path, errno.EACCES, reason))
+    except (FileNotFoundError, NotADirectoryError):
+        raise Changed(f"{escape(entry.path) or 'the session directory'} vanished after it was packed") from None
+    except OSError as cause:
+        raise failure("stat", session + b"/" + entry.path if entry.path else session, cause) from cause
+
+
+def _writable(fd: int) -> bool:
+    return os.access(b".", os.W_OK | os.X_OK, dir_fd=fd, effective_ids=os.access in os.supports_effective_ids)
+
+
+def entomb(place: Place, name: bytes) -> bytes:
+    """Rename the session to its tombstone; the tombstone's name. Raises `Changed`, `Failure`."""
+    tombstone = b".%b.removing-%b" % (name, random_name())
+    try:
+        sys.rename_noreplace(place.fd, name, place.fd, tombstone)
+    except FileNotFoundError:
+        raise Changed("the session directory vanished after it was packed") from None
+    except OSError as cause:
+        raise failure("rename", place.join(name), cause) from cause
+    return tombstone
+
+
+def rename_back(place: Place, tombstone: bytes, name: bytes) -> None:
+    """Give what is left of a session its name again. Raises `Failure`."""
+    try:
+        sys.rename_noreplace(place.fd, tombstone, place.fd, name)
+    except OSError as cause:
+        raise failure("rename", place.join(tombstone), cause, f"rename it to {escape(name)} by hand") from cause
+
+
+def remove(place: Place, tombstone: bytes, entries: list[Entry], handles: Handles) -> int:
+    """Remove exactly the entries, the last in order first; the number of their inodes.
+
+    `handles` are those of `recheck` (a rename does not close them). A cancel does not stop it. Raises `Stopped`.
+    """
+    session = place.join(tombstone)
+    removed = 0
+    entry = entries[0]
+    linked: set[tuple[int, int]] = set()  # inodes of files with several names
+    freed = 0
+    try:
+        for entry in entries:
+            if entry.kind == "dir" and not entry.names.issuperset(list_names(handles.get(entry))):
+                raise Changed(f"something new appeared in {escape(entry.path) or 'the session directory'}")
+        for entry in reversed(entries):
+            parent = entry.parent
+            if entry.kind == "dir":
+                if parent is None:
+                    os.rmdir(tombstone, dir_fd=place.fd)
+                else:
+                    os.rmdir(entry.name, dir_fd=parent.fd if parent.fd >= 0 else handles.get(parent))
+                freed += 1
+            else:
+                assert parent is not None and entry.key is not None
+                directory = parent.fd if parent.fd >= 0 else handles.get(parent)
+                status = os.stat(entry.name, dir_fd=directory, follow_symlinks=False)
+                key = key_of(status)
+                # unlinking one name of a file changes the ctime of its other names
+                if key != entry.key and not (key[:5] == entry.key[:5] and key[:2] in linked):
+                    raise Changed(f"{escape(entry.path)} changed while the session was removed")
+                os.unlink(entry.name, dir_fd=directory)
+                if status.st_nlink > 1:
+                    linked.add(key[:2])
+                elif key[:2] not in linked:
+                    freed += 1
+            removed += 1
+    except Changed as cause:
+        raise Stopped(cause, removed) from cause
+    except OSError as cause:
+        path = session + b"/" + entry.path if entry.path else session
+        if cause.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
+            change = Changed(f"{escape(entry.path) or 'the session directory'} changed while the session was removed")
+            raise Stopped(change, removed) from cause
+        raise Stopped(failure("unlink", path, cause), removed) from cause
+    finally:
+        handles.close()
+    return freed + len(linked)

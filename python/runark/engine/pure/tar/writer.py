@@ -1,0 +1,110 @@
+"""One member of the stream: extensions, pax records and the ustar header (`docs/archive-format.md`, sections 2 and 3).
+
+The end-of-archive blocks and the compressor belong to the caller.
+"""
+
+from __future__ import annotations
+
+from runark.engine.pure.tar import pax
+from runark.engine.pure.tar.header import MAX_ID, MAX_SIZE, MAX_TIME, build, extension, pad, split
+
+__all__ = ["DIRECTORY", "END", "FIFO", "FILE", "HARDLINK", "SYMLINK", "TooLarge", "member"]
+
+FILE, HARDLINK, SYMLINK, DIRECTORY, FIFO = b"0", b"1", b"2", b"5", b"6"
+END = bytes(1024)
+
+MAX_METADATA = 1 << 20  # bytes of one member's pax records
+_SECOND = 10**9
+
+
+class TooLarge(Exception):
+    """A member's pax records are larger than the format allows."""
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _long(flag: bytes, text: bytes) -> bytes:
+    size = len(text) + 1
+    return extension(flag, size) + text + b"\0" + pad(size)
+
+
+def member(
+    path: bytes,
+    flag: bytes,
+    mode: int,
+    uid: int,
+    gid: int,
+    uname: bytes,
+    gname: bytes,
+    size: int,
+    mtime_ns: int,
+    link: bytes = b"",
+    extra: dict[bytes, bytes] | None = None,
+) -> bytes:
+    """All header blocks of one member.
+
+    `path`: as stored, with the trailing slash of a directory. `size`: bytes of data that follow. `extra`: pax records
+    about the content (attributes, ACLs, sparse). Raises `TooLarge`.
+    """
+    records: dict[bytes, bytes] = extra if extra is not None else {}
+    time = b""
+    front = b""
+    if len(path) <= 100:
+        prefix, name = b"", path
+    else:
+        fields = split(path)
+        if fields is not None:
+            prefix, name = fields
+        else:
+            prefix, name = b"", path[:100]
+            if _is_utf8(path):
+                records[b"path"] = path
+            else:
+                front = _long(b"L", path)
+    if len(link) > 100:
+        if _is_utf8(link):
+            records[b"linkpath"] = link
+        else:
+            front += _long(b"K", link)
+        link = link[:100]
+    mtime, nanos = divmod(mtime_ns, _SECOND)
+    if nanos or not 0 <= mtime <= MAX_TIME:
+        time = pax.decimal_time(mtime_ns)
+        if not 0 <= mtime <= MAX_TIME:
+            mtime = 0
+    if size > MAX_SIZE:
+        records[b"size"] = b"%d" % size
+        size = 0
+    if uid > MAX_ID:
+        records[b"uid"] = b"%d" % uid
+        uid = 0
+    if gid > MAX_ID:
+        records[b"gid"] = b"%d" % gid
+        gid = 0
+    if len(uname) > 31:
+        if _is_utf8(uname):
+            records[b"uname"] = uname
+        uname = b""
+    if len(gname) > 31:
+        if _is_utf8(gname):
+            records[b"gname"] = gname
+        gname = b""
+    block = build(name, prefix, mode & 0o7777, uid, gid, size, mtime, flag, link, uname, gname)
+    if records:
+        if time:
+            records[b"mtime"] = time
+        body = pax.body(records)
+    elif time:  # most members have this record and no other
+        body = pax.record(b"mtime", time)
+    else:
+        return front + block
+    length = len(body)
+    if length > MAX_METADATA:
+        raise TooLarge
+    return b"%b%b%b%b%b" % (front, extension(b"x", length), body, pad(length), block)

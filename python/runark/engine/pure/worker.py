@@ -1,0 +1,168 @@
+"""A worker process: takes chunks of jobs from stdin, gives outcomes to stdout.
+
+Started by `task.py` as `python -S -c BOOT`, never by `multiprocessing`: user scripts have no guard around their main
+program, and threads may be running in the caller. Messages are pickles with their length in front.
+
+In:  (verb, options, level), then lists of jobs, `"cancel"`, end of file. Out: (outcomes, content bytes so far, entries
+so far); sent when there are outcomes, and four times a second if the counters moved.
+
+Guarantees: a worker whose parent is gone (end of file) rolls back what is not published and ends; signals that a
+terminal or a batch system sends to the whole group are left to the parent; nothing but messages gets to stdout.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import queue
+import resource
+import signal
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, Any
+
+from runark.engine.protocol import Outcome, RestoreOptions, VerifyOptions
+from runark.engine.pure.ends import Control
+
+__all__ = ["BOOT", "Runner", "main", "read_message", "runner", "write_message"]
+
+BOOT = """\
+import sys
+sys.path[:] = [p for p in sys.path if p]
+import pickle, struct
+size = struct.unpack("<I", sys.stdin.buffer.read(4))[0]
+sys.path[:] = pickle.loads(sys.stdin.buffer.read(size))
+from runark.engine.pure.worker import main
+main()
+"""
+"""The program of a worker: the caller's module path is the first message, so that the same runark is imported."""
+
+Runner = Callable[[Sequence[Any]], Iterator[Outcome]]
+
+_LENGTH = struct.Struct("<I")
+_AT_ONCE = 32  # outcomes in one message
+_AT_LEAST = 0.05  # seconds after which outcomes are sent anyway
+_PULSE = 0.25
+
+
+def write_message(stream: IO[bytes], message: object) -> None:
+    """Write one message. Raises `OSError` (`BrokenPipeError` if the other side is gone)."""
+    data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+    stream.write(_LENGTH.pack(len(data)) + data)
+    stream.flush()
+
+
+def read_message(stream: IO[bytes]) -> Any:
+    """Read one message. Raises `EOFError` at the end, also within a message."""
+    head = stream.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        raise EOFError
+    size = _LENGTH.unpack(head)[0]
+    data = stream.read(size)
+    if len(data) < size:
+        raise EOFError
+    return pickle.loads(data)
+
+
+def runner(verb: str, options: Any, level: int, control: Control) -> Runner:
+    """What turns jobs of a verb into outcomes, one for each."""
+    if verb == "archive":
+        from runark.engine.pure.gate import Gate
+
+        return Gate(options, level, control, most_open()).run
+    if verb == "restore":
+        from runark.engine.pure.restore import restore
+
+        restore_options: RestoreOptions = options
+        return lambda jobs: (restore(job, restore_options, control) for job in jobs)
+    from runark.engine.pure.verify import verify
+
+    verify_options: VerifyOptions = options
+    return lambda paths: (verify(path, verify_options.limits, control) for path in paths)
+
+
+def most_open() -> int:
+    """How many sessions a batch may hold: each keeps its part file and its directory open until it is done."""
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if soft == resource.RLIM_INFINITY:
+        return 256
+    return max(8, min(256, (soft - 192) // 3))
+
+
+class _Reporter:
+    """Sends outcomes and counters to the parent."""
+
+    def __init__(self, stream: IO[bytes], control: Control) -> None:
+        self._stream = stream
+        self._control = control
+        self._lock = threading.Lock()
+        self._gone = False
+        self._last = (0, 0)
+
+    def send(self, outcomes: list[Outcome]) -> None:
+        control = self._control
+        with self._lock:
+            self._last = (control.bytes, control.entries)
+            if self._gone:
+                return
+            try:
+                write_message(self._stream, (outcomes, *self._last))
+            except OSError:  # nobody listens any more: roll back, as at the end of stdin
+                self._gone = True
+                control.stopped = True
+
+    def pulse(self) -> None:
+        while True:
+            time.sleep(_PULSE)
+            if (self._control.bytes, self._control.entries) != self._last:
+                self.send([])
+
+
+def _listen(stream: IO[bytes], control: Control, chunks: queue.SimpleQueue[list[Any] | None]) -> None:
+    """Always ready to read, so that the parent never waits in a write."""
+    while True:
+        try:
+            message = read_message(stream)
+        except (EOFError, OSError):
+            control.stopped = True
+            chunks.put(None)
+            return
+        if message == "cancel":
+            control.stopped = True
+        else:
+            chunks.put(message)
+
+
+def main() -> None:
+    """Work until stdin ends."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    out = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)  # a stray print must not break the messages
+    control = Control()
+    verb, options, level = read_message(sys.stdin.buffer)
+    run = runner(verb, options, level, control)
+    reporter = _Reporter(out, control)
+    chunks: queue.SimpleQueue[list[Any] | None] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(sys.stdin.buffer, control, chunks), daemon=True).start()
+    threading.Thread(target=reporter.pulse, daemon=True).start()
+    # records of entries hold no cycles, and looking for some all the time costs a quarter of the speed
+    gc.freeze()
+    gc.disable()
+    while (jobs := chunks.get()) is not None:
+        ready: list[Outcome] = []
+        sent = time.monotonic()
+        for outcome in run(jobs):
+            ready.append(outcome)
+            if len(ready) >= _AT_ONCE or time.monotonic() - sent > _AT_LEAST:
+                reporter.send(ready)
+                ready = []
+                sent = time.monotonic()
+        reporter.send(ready)
+        gc.collect()
+    # no clean-up that could wait for the thread in its read
+    os._exit(0)

@@ -1,0 +1,113 @@
+"""The record of a session on disk: is the session still running?
+
+A running session writes `CONFIGS/CONFIG.yaml` when it starts and completes it when it ends. Of its keys, these tell:
+
+    HOST, PID             where it runs
+    PROCESS_START         start of that process, in clock ticks since boot (field 22 of /proc/<pid>/stat)
+    BOOT_ID               /proc/sys/kernel/random/boot_id
+    EXIT_STATUS, END_DATETIME   there and not null: it has ended
+
+Only asked of sessions that do not lie below RUNNING/ or FINISHED*/. Cheap: one open, and YAML is parsed only for a
+record that does not say by itself that the session ended.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from enum import Enum
+from typing import Any
+
+__all__ = ["RECORD", "STALE_NS", "Life", "life"]
+
+RECORD = b"CONFIGS/CONFIG.yaml"
+STALE_NS = 30 * 86_400 * 1_000_000_000
+"""A session on another host, or with an unreadable record, counts as alive until nothing in it has changed for this
+long."""
+
+_MAX_RECORD = 1 << 20
+_ENDED = re.compile(rb"^(?:EXIT_STATUS|END_DATETIME)[ \t]*:[ \t]*(?!null\b|~|#|\r?$)\S", re.MULTILINE)
+_HAS_PID = re.compile(rb"^['\"]?PID\b", re.MULTILINE)
+
+
+class Life(Enum):
+    """What a record says."""
+
+    OVER = "over"  # ended, or its process is gone, or no record says that it runs
+    ALIVE = "alive"
+    UNSURE = "unsure"  # on another host, or the record cannot be read: its newest change decides
+
+
+def life(session: bytes) -> Life:
+    """What the record of the session directory says about its life."""
+    try:
+        handle = os.open(os.path.join(session, RECORD), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return Life.OVER
+    except OSError:  # a symlink, no right to read: it is there and does not speak
+        return Life.UNSURE
+    try:
+        text = os.read(handle, _MAX_RECORD)
+    except OSError:  # a directory, a dying disk: the same
+        return Life.UNSURE
+    finally:
+        os.close(handle)
+    if _HAS_PID.search(text) is None or _ENDED.search(text) is not None:
+        return Life.OVER
+    return _judge(text)
+
+
+def _judge(text: bytes) -> Life:
+    import yaml
+
+    try:
+        record = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError):
+        return Life.UNSURE
+    if not isinstance(record, dict):
+        return Life.UNSURE
+    if record.get("EXIT_STATUS") is not None or record.get("END_DATETIME") is not None:
+        return Life.OVER
+    pid, host = _whole(record.get("PID")), record.get("HOST")
+    if pid is None or pid <= 0:
+        return Life.UNSURE
+    if host is None or str(host) != socket.gethostname():
+        return Life.UNSURE
+    return Life.ALIVE if _runs(pid, _whole(record.get("PROCESS_START")), record.get("BOOT_ID")) else Life.OVER
+
+
+def _whole(value: Any) -> int | None:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _runs(pid: int, started: int | None, boot: Any) -> bool:
+    """Whether the process is still the one the record names. What the record does not tell is taken to agree."""
+    this_boot = _read("/proc/sys/kernel/random/boot_id").strip()
+    if boot is not None and this_boot and str(boot).strip() != this_boot:
+        return False
+    status = _read(f"/proc/{pid}/stat")
+    if status:
+        # The command's name may hold spaces and brackets; what follows the last bracket has a fixed form.
+        fields = status.rpartition(")")[2].split()
+        return fields[0] != "Z" and (started is None or int(fields[19]) == started)
+    if os.path.exists("/proc/self/stat"):
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.read()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return ""

@@ -1,0 +1,674 @@
+//! From session to archive: pack, settle, verify, publish, recheck, remove - and recovery of what an earlier run left.
+//!
+//! Each worker takes a batch of sessions through the steps; workers do not wait for each other. What a killed run leaves is
+//! recognised by names (`docs/durability.md`), so there is no journal. At every instant either the source is whole and in its
+//! place, or a published, durable and re-read archive holds it.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::compare::{compare, Extent, Verdict};
+use crate::error::{show, Fault, Stop};
+use crate::options::{ArchiveJob, ArchiveOptions, Format, Outcome};
+use crate::pack::{pack, Bench, Packed, Part};
+use crate::publish::{publish, set_aside};
+use crate::remove::{bury, recheck, remove, unbury};
+use crate::seal::{hex, Seal};
+use crate::session::{join, Place, Tree};
+use crate::settle::Settling;
+use crate::sys::{self, Kind};
+use crate::task::{Control, Task};
+use crate::verify::{open_archive_at, verify_part};
+
+const BATCH_SESSIONS: usize = 256;
+const BATCH_BYTES: u64 = 64 << 20;
+const BATCH_TIME: Duration = Duration::from_secs(5);
+
+/// Archive sessions in the background.
+pub fn archive(jobs: Vec<ArchiveJob>, options: ArchiveOptions) -> Task {
+    let workers = options.jobs.clamp(1, jobs.len().max(1));
+    // Few large sessions: the threads that have none of their own compress blocks for the others.
+    let threads = options.jobs.max(1).div_ceil(workers);
+    let batch = (sys::max_open() / 2 / (3 * workers as u64)).clamp(8, BATCH_SESSIONS as u64) as usize;
+    Task::start(workers, jobs.len(), move |control| {
+        let mut worker = Worker {
+            batch,
+            options: &options,
+            threads,
+            control,
+            bench: Bench::new(options.format, options.level),
+            parent: None,
+            settlings: HashMap::new(),
+        };
+        worker.run(&jobs);
+    })
+}
+
+/// The directory that holds a session.
+struct Parent {
+    path: Vec<u8>,
+    fd: OwnedFd,
+    settling: Rc<Settling>,
+}
+
+/// A session on its way through the gate.
+struct Item {
+    parent: Rc<Parent>,
+    session: Vec<u8>,
+    archive: Vec<u8>,
+    /// An archive that has the place: its name, and what it will be called when it is moved aside.
+    displaced: Option<(Vec<u8>, &'static str)>,
+    stage: Stage,
+    outcome: Outcome,
+    started: Instant,
+}
+
+enum Stage {
+    /// Packed in this run.
+    Packed(Packed),
+    /// Found beside its archive and equal to it; the archive's handle, to settle it.
+    Equal(Tree, File),
+}
+
+impl Item {
+    fn place(&self) -> Place<'_> {
+        Place { parent: self.parent.fd.as_fd(), parent_path: &self.parent.path, name: &self.session }
+    }
+
+    /// The archive, or the part file that became it.
+    fn archive_file(&self) -> &File {
+        match &self.stage {
+            Stage::Packed(packed) => &packed.part.file,
+            Stage::Equal(_, file) => file,
+        }
+    }
+
+    fn tree(&self) -> &Tree {
+        match &self.stage {
+            Stage::Packed(packed) => &packed.tree,
+            Stage::Equal(tree, _) => tree,
+        }
+    }
+
+    /// Open the directories again that were closed while the session waited for its batch.
+    fn reopen(&mut self) -> Result<(), Stop> {
+        let place = Place { parent: self.parent.fd.as_fd(), parent_path: &self.parent.path, name: &self.session };
+        match &mut self.stage {
+            Stage::Packed(Packed { tree, .. }) | Stage::Equal(tree, _) => tree.reopen(place),
+        }
+    }
+
+    fn describe(&mut self, seal: &Seal, size: u64) {
+        let outcome = &mut self.outcome;
+        outcome.entries = seal.entries;
+        outcome.bytes_in = seal.content;
+        outcome.bytes_out = size;
+        outcome.sha256 = hex(&seal.sha256);
+        outcome.target = join(&self.parent.path, &self.archive);
+    }
+
+    fn end(mut self, action: &'static str, reason: impl Into<String>) -> Outcome {
+        self.outcome.action = action;
+        self.outcome.reason = reason.into();
+        self.outcome.milliseconds = self.started.elapsed().as_secs_f64() * 1e3;
+        self.outcome
+    }
+
+    /// The source is whole and in its place, and nothing was published.
+    fn stopped(mut self, stop: Stop) -> Outcome {
+        self.outcome.target.clear();
+        stopped(self.outcome, self.started, stop)
+    }
+}
+
+fn stopped(mut outcome: Outcome, started: Instant, stop: Stop) -> Outcome {
+    (outcome.action, outcome.reason, outcome.fault) = match stop {
+        Stop::Skipped(reason) => ("skipped", reason, None),
+        Stop::Changed(reason) => ("changed", reason, None),
+        Stop::Cancelled => ("cancelled", String::new(), None),
+        Stop::Failed(fault) | Stop::Damaged(fault) => ("failed", fault.message.clone(), Some(fault)),
+    };
+    outcome.milliseconds = started.elapsed().as_secs_f64() * 1e3;
+    outcome
+}
+
+/// What an archive beside its session turned out to be.
+enum Met {
+    Equal(Box<Item>),
+    /// Not this session's archive: the word under which it will be moved aside.
+    Unlike(&'static str),
+}
+
+/// What preparing a job came to.
+enum Prepared {
+    Go(Box<Item>),
+    Done(Outcome),
+    /// No inode or block left for the part file; to be tried again when the batch has freed some.
+    NoRoom(Outcome),
+}
+
+struct Worker<'a> {
+    options: &'a ArchiveOptions,
+    threads: usize,
+    control: &'a Control,
+    bench: Bench,
+    parent: Option<Rc<Parent>>,
+    settlings: HashMap<u64, Rc<Settling>>,
+    /// Sessions in a batch: each that waits holds its directory (the claim), its part file and, a moment, some more.
+    batch: usize,
+}
+
+impl Worker<'_> {
+    fn run(&mut self, jobs: &[ArchiveJob]) {
+        let mut again = None;
+        loop {
+            let mut batch: Vec<Item> = Vec::new();
+            let mut bytes = 0;
+            let began = Instant::now();
+            let mut ended = false;
+            while batch.len() < self.batch && bytes < BATCH_BYTES && began.elapsed() < BATCH_TIME {
+                let Some(i) = again.take().or_else(|| self.control.take()) else {
+                    ended = true;
+                    break;
+                };
+                match self.prepare(&jobs[i]) {
+                    Prepared::Done(outcome) => self.control.report([outcome]),
+                    Prepared::NoRoom(_) if !batch.is_empty() => {
+                        again = Some(i);
+                        break;
+                    }
+                    Prepared::NoRoom(outcome) => self.control.report([outcome]),
+                    Prepared::Go(item) => {
+                        bytes += item.outcome.bytes_in;
+                        let alone = item.parent.settling.is_volatile();
+                        batch.push(*item);
+                        if alone {
+                            break; // nothing to share, and its handles are still open
+                        }
+                    }
+                }
+            }
+            if batch.is_empty() && ended && again.is_none() {
+                return;
+            }
+            self.finish(batch);
+        }
+    }
+
+    // -------------------------------------------------------------------------------------- before the batch
+
+    fn prepare(&mut self, job: &ArchiveJob) -> Prepared {
+        let started = Instant::now();
+        let mut outcome = Outcome { path: job.path.clone(), ..Outcome::default() };
+        if self.control.is_cancelled() {
+            return Prepared::Done(stopped(outcome, started, Stop::Cancelled));
+        }
+        match self.begin(job, &mut outcome, started) {
+            Ok(prepared) => prepared,
+            Err(Stop::Failed(fault)) if fault.op == "create" && fault.no_room() => {
+                Prepared::NoRoom(stopped(outcome, started, Stop::Failed(fault)))
+            }
+            Err(stop) => Prepared::Done(stopped(outcome, started, stop)),
+        }
+    }
+
+    fn begin(&mut self, job: &ArchiveJob, outcome: &mut Outcome, started: Instant) -> Result<Prepared, Stop> {
+        let slash = job.path.iter().rposition(|&b| b == b'/').filter(|&at| at + 1 < job.path.len());
+        let at = slash.ok_or_else(|| Fault::own("open", job.path.clone(), "not the absolute path of a session"))?;
+        let (above, session) = (&job.path[..at.max(1)], &job.path[at + 1..]);
+        let parent = self.parent(above)?;
+        let place = Place { parent: parent.fd.as_fd(), parent_path: &parent.path, name: session };
+        let source = sys::exists(place.parent, session).map_err(|e| Fault::system("stat", job.path.clone(), e))?;
+        for leftover in &job.leftovers {
+            if leftover.ends_with(b".part") {
+                reap(place, leftover, source)?;
+            } else {
+                let done = self.resume(&parent, session, leftover, source, outcome, started)?;
+                if !source {
+                    return Ok(Prepared::Done(done));
+                }
+                outcome.notes.push(format!("tombstone {}: {} {}", show(leftover), done.action, done.reason));
+            }
+        }
+        let mut found = None;
+        for format in Format::ALL {
+            let name = archive_name(session, format);
+            if sys::exists(place.parent, &name).map_err(|e| Fault::system("stat", job.path.clone(), e))? {
+                found = Some(name);
+                break;
+            }
+        }
+        let mut displaced = None;
+        if let Some(archive) = found {
+            match self.meet(&parent, session, &archive, outcome, started)? {
+                Met::Equal(item) => return Ok(Prepared::Go(item)),
+                Met::Unlike(word) => displaced = Some((archive, word)),
+            }
+        }
+        let mut packed = pack(&mut self.bench, place, self.options, self.threads, self.control)?;
+        if !parent.settling.is_volatile() {
+            packed.tree.close();
+        }
+        let mut item = Item {
+            session: session.to_vec(),
+            archive: archive_name(session, self.options.format),
+            displaced,
+            outcome: std::mem::take(outcome),
+            started,
+            stage: Stage::Packed(packed),
+            parent: Rc::clone(&parent),
+        };
+        if let Stage::Packed(packed) = &item.stage {
+            let (seal, size) = (packed.seal.clone(), packed.size);
+            item.describe(&seal, size);
+        }
+        Ok(Prepared::Go(Box::new(item)))
+    }
+
+    fn parent(&mut self, path: &[u8]) -> Result<Rc<Parent>, Stop> {
+        if let Some(parent) = self.parent.as_ref().filter(|p| p.path == path) {
+            return Ok(Rc::clone(parent));
+        }
+        let fd = sys::open_root(path).map_err(|e| Fault::system("open", path, e))?;
+        let dev = sys::stat(&fd).map_err(|e| Fault::system("stat", path, e))?.dev;
+        let settling = match self.settlings.get(&dev) {
+            Some(settling) => Rc::clone(settling),
+            None => {
+                let settling = Rc::new(Settling::new(fd.as_fd(), self.options.sync, path)?);
+                self.settlings.insert(dev, Rc::clone(&settling));
+                settling
+            }
+        };
+        let parent = Rc::new(Parent { path: path.to_vec(), fd, settling });
+        self.parent = Some(Rc::clone(&parent));
+        Ok(parent)
+    }
+
+    /// S2: an archive stands beside the session. Equal: on with the recheck. Else the session is packed, and the old archive
+    /// moved aside when the new one is about to take its place, not before.
+    fn meet(
+        &mut self,
+        parent: &Rc<Parent>,
+        session: &[u8],
+        archive: &[u8],
+        outcome: &mut Outcome,
+        started: Instant,
+    ) -> Result<Met, Stop> {
+        let place = Place { parent: parent.fd.as_fd(), parent_path: &parent.path, name: session };
+        let path = join(&parent.path, archive);
+        let opened = open_archive_at(place.parent, archive, &path)?;
+        let file = opened.file.try_clone().map_err(|e| Fault::io("open", path.clone(), &e))?;
+        let size = opened.size;
+        match compare(&mut self.bench, place, session, opened, &path, Extent::Whole, true)? {
+            Verdict::Equal(mut tree, summary) => {
+                if let Some(limit) = self.options.older_than_ns {
+                    let young = |m: &sys::Meta| m.mtime.nanoseconds() >= limit;
+                    if tree.entries.iter().any(|e| e.meta.as_ref().is_some_and(young)) {
+                        return Err(Stop::Skipped("young".into()));
+                    }
+                }
+                tree.close();
+                let mut item = Item {
+                    parent: Rc::clone(parent),
+                    session: session.to_vec(),
+                    archive: archive.to_vec(),
+                    displaced: None,
+                    stage: Stage::Equal(tree, file),
+                    outcome: std::mem::take(outcome),
+                    started,
+                };
+                item.outcome.notes.push("an equal archive was there already".into());
+                item.describe(&summary.seal, size);
+                Ok(Met::Equal(Box::new(item)))
+            }
+            Verdict::Different(what) => {
+                outcome.notes.push(format!("the archive that was there differs: {what}"));
+                Ok(Met::Unlike("superseded"))
+            }
+            Verdict::Unsound(fault) => {
+                outcome.notes.push(format!("the archive that was there is damaged: {}", fault.message));
+                Ok(Met::Unlike("damaged"))
+            }
+        }
+    }
+
+    /// S3: finish an interrupted removal, or give the session its name back.
+    fn resume(
+        &mut self,
+        parent: &Rc<Parent>,
+        session: &[u8],
+        tombstone: &[u8],
+        source: bool,
+        outcome: &Outcome,
+        started: Instant,
+    ) -> Result<Outcome, Stop> {
+        let place = Place { parent: parent.fd.as_fd(), parent_path: &parent.path, name: tombstone };
+        let mut item_outcome = outcome.clone();
+        let mut archive = None;
+        for format in Format::ALL {
+            let name = archive_name(session, format);
+            if sys::exists(place.parent, &name).map_err(|e| Fault::system("stat", place.path(), e))? {
+                archive = Some(name);
+                break;
+            }
+        }
+        let back = |why: String, mut outcome: Outcome| {
+            let fault = Fault::own("remove", place.path(), why);
+            if source {
+                outcome.notes.push("the session's name is taken; the tombstone was left as it is".into());
+            } else {
+                unbury(place, session)?;
+                outcome.notes.push("the session has its name back; nothing was removed".into());
+            }
+            Ok(stopped(outcome, started, Stop::Failed(fault)))
+        };
+        let Some(archive) = archive else {
+            return back("a removal had begun, but there is no archive".into(), item_outcome);
+        };
+        let path = join(&parent.path, &archive);
+        let opened = open_archive_at(place.parent, &archive, &path)?;
+        let file = opened.file.try_clone().map_err(|e| Fault::io("open", path.clone(), &e))?;
+        let size = opened.size;
+        let (tree, summary) = match compare(&mut self.bench, place, session, opened, &path, Extent::Rest, true)? {
+            Verdict::Equal(tree, summary) => (tree, summary),
+            Verdict::Different(what) => {
+                return back(format!("a removal had begun, but the archive differs: {what}"), item_outcome);
+            }
+            Verdict::Unsound(fault) => {
+                return back(
+                    format!("a removal had begun, but the archive is damaged: {}", fault.message),
+                    item_outcome,
+                );
+            }
+        };
+        if !parent.settling.is_volatile() {
+            sys::sync_file(&file).map_err(|e| Fault::system("sync", path.clone(), e))?;
+        }
+        parent.settling.settle_names(place.parent, &parent.path)?;
+        recheck(&tree, place)?;
+        let there = sys::stat_at(place.parent, &archive).map_err(|e| Fault::system("stat", path.clone(), e))?;
+        let proven = sys::stat(&file).map_err(|e| Fault::system("stat", path.clone(), e))?;
+        if !there.unchanged(&proven) {
+            return Err(Stop::Changed("the archive was replaced by another process".into()));
+        }
+        item_outcome.inodes_freed = inodes(&tree);
+        item_outcome.settled = if parent.settling.is_volatile() { "volatile" } else { "fsync" };
+        match remove(&tree, place, &mut self.bench.dirs, true) {
+            Ok(_) => {
+                let mut item = Item {
+                    parent: Rc::clone(parent),
+                    session: session.to_vec(),
+                    archive,
+                    displaced: None,
+                    stage: Stage::Equal(tree, file),
+                    outcome: item_outcome,
+                    started,
+                };
+                item.describe(&summary.seal, size);
+                Ok(item.end("archived", "finished an interrupted removal"))
+            }
+            Err(unfinished) => {
+                item_outcome.notes.push("the tombstone is kept".into());
+                Ok(stopped(item_outcome, started, unfinished.stop))
+            }
+        }
+    }
+
+    // -------------------------------------------------------------------------------------- the batch
+
+    fn finish(&mut self, batch: Vec<Item>) {
+        let batch = self.roll_back_if_cancelled(batch);
+        let batch = self.settle(batch);
+        let batch = self.verify(batch);
+        let batch = self.roll_back_if_cancelled(batch);
+        let batch = self.publish(batch);
+        for item in batch {
+            let outcome = self.recheck_and_remove(item);
+            self.control.report([outcome]);
+        }
+    }
+
+    fn roll_back_if_cancelled(&mut self, batch: Vec<Item>) -> Vec<Item> {
+        if !self.control.is_cancelled() {
+            return batch;
+        }
+        for item in batch {
+            self.drop_item(item, Stop::Cancelled);
+        }
+        Vec::new()
+    }
+
+    /// Take the part file away and report: the source was not touched.
+    fn drop_item(&mut self, item: Item, stop: Stop) {
+        if let Stage::Packed(packed) = &item.stage {
+            packed.part.drop_it(item.place());
+        }
+        self.control.report([item.stopped(stop)]);
+    }
+
+    fn settle(&mut self, mut batch: Vec<Item>) -> Vec<Item> {
+        let mut settled = Vec::with_capacity(batch.len());
+        while let Some(first) = batch.first() {
+            let settling = Rc::clone(&first.parent.settling);
+            let (mut group, rest): (Vec<Item>, Vec<Item>) =
+                batch.into_iter().partition(|item| Rc::ptr_eq(&item.parent.settling, &settling));
+            batch = rest;
+            let files = group.iter().map(|item| match &item.stage {
+                Stage::Packed(packed) => (packed.part.file.as_fd(), join(&item.parent.path, &packed.part.name)),
+                Stage::Equal(_, file) => (file.as_fd(), join(&item.parent.path, &item.archive)),
+            });
+            match settling.settle(files) {
+                Ok(how) => {
+                    for item in &mut group {
+                        item.outcome.settled = how;
+                    }
+                    settled.extend(group);
+                }
+                // Whatever the kernel could not write it may take for written afterwards: nothing of the group is trusted.
+                Err(fault) => {
+                    for item in group {
+                        self.drop_item(item, Stop::Failed(fault.clone()));
+                    }
+                }
+            }
+        }
+        settled
+    }
+
+    fn verify(&mut self, batch: Vec<Item>) -> Vec<Item> {
+        for item in &batch {
+            if let Stage::Packed(packed) = &item.stage {
+                item.parent.settling.read_anew(&packed.part.file);
+            }
+        }
+        let mut proven = Vec::with_capacity(batch.len());
+        for mut item in batch {
+            let verified = match &item.stage {
+                Stage::Packed(packed) => {
+                    verify_part(&mut self.bench, item.place(), packed, self.options.format, self.threads, self.control)
+                        .and_then(|()| self.compare_again(&item, packed))
+                }
+                Stage::Equal(..) => Ok(()),
+            };
+            if let Stage::Packed(packed) = &mut item.stage {
+                self.bench.spare.push(std::mem::take(&mut packed.tar));
+            }
+            match verified {
+                Ok(()) => proven.push(item),
+                Err(stop) => self.drop_item(item, stop),
+            }
+        }
+        proven
+    }
+
+    /// `--verify compare`: every source file is read again.
+    fn compare_again(&mut self, item: &Item, packed: &Packed) -> Result<(), Stop> {
+        if !self.options.compare {
+            return Ok(());
+        }
+        let path = join(&item.parent.path, &packed.part.name);
+        let place = item.place();
+        let fd = sys::open_file(place.parent, &packed.part.name).map_err(|e| Fault::system("open", path.clone(), e))?;
+        let opened = crate::verify::Opened {
+            file: File::from(fd),
+            format: self.options.format,
+            size: packed.size,
+            seal: matches!(self.options.format, Format::TarGz | Format::TarZst).then(|| packed.seal.clone()),
+        };
+        match compare(&mut self.bench, place, &item.session, opened, &path, Extent::Whole, false)? {
+            Verdict::Equal(..) => Ok(()),
+            Verdict::Different(what) => Err(Stop::Changed(what)),
+            Verdict::Unsound(fault) => Err(Stop::Failed(fault)),
+        }
+    }
+
+    fn publish(&mut self, batch: Vec<Item>) -> Vec<Item> {
+        let mut published = Vec::with_capacity(batch.len());
+        for mut item in batch {
+            if let Some((old, word)) = item.displaced.take() {
+                match set_aside(item.place(), &old, word, item.tree().top()) {
+                    Ok(aside) => item.outcome.notes.push(format!("it was moved aside to {}", show(&aside))),
+                    Err(stop) => {
+                        self.drop_item(item, stop);
+                        continue;
+                    }
+                }
+            }
+            let done = match &item.stage {
+                Stage::Packed(packed) => publish(item.place(), &packed.part, &item.archive),
+                Stage::Equal(..) => Ok(()),
+            };
+            match done {
+                Ok(()) => published.push(item),
+                Err(stop) => self.drop_item(item, stop),
+            }
+        }
+        let mut synced: Vec<(Rc<Parent>, Option<Fault>)> = Vec::new();
+        for item in &published {
+            if !synced.iter().any(|(parent, _)| Rc::ptr_eq(parent, &item.parent)) {
+                let refused = item.parent.settling.settle_names(item.parent.fd.as_fd(), &item.parent.path).err();
+                synced.push((Rc::clone(&item.parent), refused));
+            }
+        }
+        let mut durable = Vec::with_capacity(published.len());
+        for mut item in published {
+            let refused = synced.iter().find(|(parent, _)| Rc::ptr_eq(parent, &item.parent)).and_then(|s| s.1.clone());
+            match refused {
+                // The archive has its name, but perhaps not after a power cut: the source stays.
+                Some(fault) => {
+                    item.outcome.notes.push("the archive is there, the source was kept".into());
+                    self.control.report([stopped(item.outcome, item.started, Stop::Failed(fault))]);
+                }
+                None => durable.push(item),
+            }
+        }
+        durable
+    }
+
+    fn recheck_and_remove(&mut self, mut item: Item) -> Outcome {
+        if self.options.keep_source {
+            let reason = if matches!(item.stage, Stage::Packed(_)) { "source kept" } else { "already archived" };
+            return item.end("kept", reason);
+        }
+        if self.control.is_cancelled() {
+            return item.end("kept", "interrupted after publishing; the next run removes the source");
+        }
+        if let Err(stop) = item.reopen().and_then(|()| recheck(item.tree(), item.place())) {
+            return withdraw(item, stop);
+        }
+        let proven = item.archive_file();
+        let proven = sys::stat(proven).map_err(|e| Stop::Failed(Fault::system("stat", item.outcome.target.clone(), e)));
+        let tombstone = match proven.and_then(|proven| bury(item.place(), &item.archive, &proven)) {
+            Ok(tombstone) => tombstone,
+            Err(stop) => return withdraw(item, stop),
+        };
+        let grave = Place { name: &tombstone, ..item.place() };
+        match remove(item.tree(), grave, &mut self.bench.dirs, false) {
+            Ok(_) => {
+                let new = u64::from(matches!(item.stage, Stage::Packed(_)));
+                item.outcome.inodes_freed = inodes(item.tree()).saturating_sub(new);
+                item.end("archived", "")
+            }
+            Err(unfinished) => {
+                let back = unbury(grave, &item.session);
+                if let Err(fault) = back {
+                    let note = format!("what is left stands in {} ({})", show(&tombstone), fault.message);
+                    item.outcome.notes.push(note);
+                } else if unfinished.removed == 0 {
+                    return withdraw(item, unfinished.stop);
+                } else {
+                    let note = "some of it was removed before; the archive holds it and is kept";
+                    item.outcome.notes.push(note.into());
+                }
+                stopped(item.outcome, item.started, unfinished.stop)
+            }
+        }
+    }
+}
+
+/// Nothing of the source was removed: an archive published in this run is taken back, so that the session is as it was.
+fn withdraw(mut item: Item, stop: Stop) -> Outcome {
+    if let Stage::Packed(packed) = &item.stage {
+        let place = item.place();
+        let taken = if same_file(place, &item.archive, &packed.part) {
+            set_aside(place, &item.archive, "superseded", packed.tree.top()).and_then(|aside| {
+                sys::unlink(place.parent, &aside).map_err(|e| Fault::system("unlink", aside, e).into())
+            })
+        } else {
+            Err(Stop::Changed("it is not ours any more".into()))
+        };
+        if let Err(Stop::Changed(why)) = taken {
+            item.outcome.notes.push(format!("the archive was left: {why}"));
+        } else if let Err(Stop::Failed(fault)) = taken {
+            item.outcome.notes.push(format!("the archive could not be taken back: {fault}"));
+        }
+    }
+    item.stopped(stop)
+}
+
+fn same_file(place: Place<'_>, name: &[u8], part: &Part) -> bool {
+    match (sys::stat_at(place.parent, name), sys::stat(&part.file)) {
+        (Ok(a), Ok(b)) => a.same_inode(&b),
+        _ => false,
+    }
+}
+
+/// S1: drop the part file of a run that is gone. One that is locked belongs to a run that is not.
+fn reap(place: Place<'_>, part: &[u8], source: bool) -> Result<(), Stop> {
+    let path = join(place.parent_path, part);
+    if !source {
+        return Err(
+            Fault::own("reap", path, "a part file whose session is gone; look at it and remove it by hand").into()
+        );
+    }
+    let fd = match sys::open_write(place.parent, part) {
+        Ok(fd) => fd,
+        Err(rustix::io::Errno::NOENT) => return Ok(()),
+        Err(e) => return Err(Fault::system("open", path, e).into()),
+    };
+    let meta = sys::stat(&fd).map_err(|e| Fault::system("stat", path.clone(), e))?;
+    if meta.kind != Kind::File {
+        return Err(Fault::own("reap", path, "named like a part file, but not a regular file").into());
+    }
+    if !sys::try_lock(&fd).map_err(|e| Fault::system("lock", path.clone(), e))? {
+        return Err(Stop::Skipped("another run is packing it".into()));
+    }
+    match sys::unlink(place.parent, part) {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+        Err(e) => Err(Fault::system("unlink", path, e).into()),
+    }
+}
+
+fn archive_name(session: &[u8], format: Format) -> Vec<u8> {
+    [session, b".", format.suffix().as_bytes()].concat()
+}
+
+/// Inodes that removing the tree gives back.
+fn inodes(tree: &Tree) -> u64 {
+    let mut linked = HashSet::new();
+    let metas = tree.entries.iter().filter_map(|entry| entry.meta.as_ref());
+    metas.filter(|m| m.kind == Kind::Dir || m.nlink < 2 || linked.insert(m.ino)).count() as u64
+}

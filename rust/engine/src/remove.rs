@@ -1,0 +1,128 @@
+//! Recheck the source against its records, then remove exactly what was recorded.
+//!
+//! Order: recheck everything in place; rename the session to its tombstone, so that nobody finds it by name any more; list
+//! every directory again; unlink each recorded entry after one more look at it, bottom up. Anything unknown or different
+//! stops it and the session gets its name back. Nothing is ever removed recursively.
+
+use std::os::fd::AsFd;
+
+use rustix::io::Errno;
+
+use crate::error::{show, Fault, Stop};
+use crate::session::{gone, join, Entry, Place, Tree};
+use crate::sys::{self, DirBuffer, Kind, Meta};
+use crate::walk::relist;
+
+/// How a removal that did not finish left things.
+#[derive(Debug)]
+pub struct Unfinished {
+    pub stop: Stop,
+    /// Entries removed before it stopped. With none, the archive proves nothing that the source does not hold.
+    pub removed: u64,
+}
+
+/// Every recorded entry is still what was recorded.
+pub fn recheck(tree: &Tree, place: Place<'_>) -> Result<(), Stop> {
+    for entry in &tree.entries {
+        let recorded = recorded(entry)?;
+        let now = match entry.kind {
+            Kind::Dir => sys::stat(tree.dir(place, entry.dir)?.as_fd()),
+            _ => sys::stat_at(tree.dir(place, entry.parent)?.as_fd(), entry.name()),
+        };
+        let now = now.map_err(|e| gone("stat", &place, &entry.path, e))?;
+        if !now.unchanged(recorded) {
+            return Err(Stop::Changed(format!("{} changed", show(&entry.path))));
+        }
+    }
+    // The name must still lead to the directory whose handle was just asked.
+    let named = sys::stat_at(place.parent, place.name).map_err(|e| gone("stat", &place, b"", e))?;
+    if named.same_inode(&tree.dirs[0].meta) {
+        Ok(())
+    } else {
+        Err(Stop::Changed("the session directory was replaced".into()))
+    }
+}
+
+/// Rename the session to a tombstone; the tombstone's name. Then see that the archive still is the inode that was proven
+/// (see `publish::set_aside`); if it is not, the session gets its name back.
+pub fn bury(place: Place<'_>, archive: &[u8], proven: &Meta) -> Result<Vec<u8>, Stop> {
+    let x = sys::random_hex().map_err(|e| Fault::system("random", place.path(), e))?;
+    let tombstone = [b".", place.name, b".removing-", x.as_bytes()].concat();
+    match sys::rename_new(place.parent, place.name, &tombstone, true) {
+        Ok(()) => {}
+        Err(Errno::NAMETOOLONG) => return Err(Stop::Skipped("name too long for a tombstone's name".into())),
+        Err(e) => return Err(gone("rename", &place, b"", e)),
+    }
+    match sys::stat_at(place.parent, archive) {
+        Ok(now) if now.same_inode(proven) && now.size == proven.size => Ok(tombstone),
+        _ => {
+            unbury(Place { name: &tombstone, ..place }, place.name)?;
+            Err(Stop::Changed("the archive was taken away by another process".into()))
+        }
+    }
+}
+
+/// Give a tombstone its name back.
+pub fn unbury(place: Place<'_>, session: &[u8]) -> Result<(), Fault> {
+    sys::rename_new(place.parent, place.name, session, true)
+        .map_err(|e| Fault::system("rename", join(place.parent_path, place.name), e))
+}
+
+/// Remove the tree, which stands at `place` under its tombstone's name; the number of names removed.
+///
+/// `partial`: the tree was compared after an earlier removal had begun, so directory times mean nothing.
+pub fn remove(tree: &Tree, place: Place<'_>, buffer: &mut DirBuffer, partial: bool) -> Result<u64, Unfinished> {
+    let mut removed = 0;
+    match clear(tree, place, buffer, partial, &mut removed) {
+        Ok(()) => Ok(removed),
+        Err(stop) => Err(Unfinished { stop, removed }),
+    }
+}
+
+fn clear(tree: &Tree, place: Place<'_>, buffer: &mut DirBuffer, partial: bool, removed: &mut u64) -> Result<(), Stop> {
+    if !partial {
+        relist(tree, place, buffer, true)?;
+    }
+    let linked = tree.entries.iter().any(|e| e.kind == Kind::File && e.meta.is_some_and(|m| m.nlink > 1));
+    // In their order a directory comes before what is in it: backwards, it comes after.
+    for entry in tree.entries.iter().rev() {
+        let recorded = recorded(entry)?;
+        if entry.kind == Kind::Dir {
+            let outcome = if entry.parent == crate::session::NO_DIR {
+                sys::remove_dir(place.parent, place.name)
+            } else {
+                sys::remove_dir(tree.dir(place, entry.parent)?.as_fd(), entry.name())
+            };
+            match outcome {
+                Ok(()) => {}
+                Err(Errno::NOTEMPTY | Errno::EXIST) => {
+                    return Err(Stop::Changed(format!("something new in {}", show(&entry.path))));
+                }
+                Err(e) => return Err(gone("rmdir", &place, &entry.path, e)),
+            }
+        } else {
+            let dir = tree.dir(place, entry.parent)?;
+            let now = sys::stat_at(dir.as_fd(), entry.name()).map_err(|e| gone("stat", &place, &entry.path, e))?;
+            if !same(&now, recorded, linked) {
+                return Err(Stop::Changed(format!("{} changed", show(&entry.path))));
+            }
+            sys::unlink(dir.as_fd(), entry.name()).map_err(|e| gone("unlink", &place, &entry.path, e))?;
+        }
+        *removed += 1;
+    }
+    Ok(())
+}
+
+/// Unlinking one name of an inode changes the ctime its other names show.
+fn same(now: &Meta, recorded: &Meta, linked: bool) -> bool {
+    let ctime = (linked && recorded.nlink > 1) || now.ctime == recorded.ctime;
+    ctime
+        && now.same_inode(recorded)
+        && now.mode == recorded.mode
+        && now.size == recorded.size
+        && now.mtime == recorded.mtime
+}
+
+fn recorded(entry: &Entry) -> Result<&Meta, Stop> {
+    entry.meta.as_ref().ok_or_else(|| Stop::Changed(format!("{} was never read", show(&entry.path))))
+}

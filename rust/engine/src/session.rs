@@ -1,0 +1,214 @@
+//! One session as it was found: every entry, and handles on its directories.
+//!
+//! Handles are kept open while there are few of them and opened again on demand, each time relative to the parent's handle
+//! and checked against the recorded inode; no path is ever resolved as a whole.
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+
+use crate::error::{show, Fault, Stop};
+use crate::sys::{self, Kind, Meta};
+
+/// Directory handles one session may keep open.
+const OPEN_DIRS: usize = 32;
+
+pub const NO_DIR: u32 = u32::MAX;
+
+#[derive(Debug)]
+pub struct Entry {
+    /// Below the session directory, without slashes at the ends; empty for the session directory itself.
+    pub path: Vec<u8>,
+    /// Where the last component begins in `path`.
+    pub name_at: usize,
+    /// The directory it is in, index into the tree's directories; `NO_DIR` for the session directory.
+    pub parent: u32,
+    /// Its own index among the directories, `NO_DIR` if it is none.
+    pub dir: u32,
+    pub kind: Kind,
+    /// The record taken when it was read; `None` until then.
+    pub meta: Option<Meta>,
+}
+
+impl Entry {
+    pub fn name(&self) -> &[u8] {
+        &self.path[self.name_at..]
+    }
+}
+
+#[derive(Debug)]
+pub struct Directory {
+    pub parent: u32,
+    pub name: Vec<u8>,
+    pub meta: Meta,
+    pub listing: Listing,
+    handle: Option<OwnedFd>,
+}
+
+/// What a directory listed: the number of names and an order-free digest of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    count: u64,
+    digest: u64,
+}
+
+impl Listing {
+    pub fn add(&mut self, name: &[u8]) {
+        use std::hash::{Hash, Hasher};
+        #[allow(deprecated)] // fixed keys: the two digests compared may be taken in different threads
+        let mut hasher = std::hash::SipHasher::new();
+        name.hash(&mut hasher);
+        self.count += 1;
+        self.digest = self.digest.wrapping_add(hasher.finish());
+    }
+}
+
+/// A handle on one of the session's directories, kept or opened for the occasion.
+pub enum Handle<'a> {
+    Kept(BorrowedFd<'a>),
+    Fresh(OwnedFd),
+}
+
+impl AsFd for Handle<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Handle::Kept(fd) => *fd,
+            Handle::Fresh(fd) => fd.as_fd(),
+        }
+    }
+}
+
+/// Where a session directory is: its parent's handle, the parent's path (for messages) and its present name.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    pub parent: BorrowedFd<'a>,
+    pub parent_path: &'a [u8],
+    pub name: &'a [u8],
+}
+
+impl Place<'_> {
+    pub fn path(&self) -> Vec<u8> {
+        join(self.parent_path, self.name)
+    }
+
+    pub fn path_of(&self, below: &[u8]) -> Vec<u8> {
+        if below.is_empty() {
+            self.path()
+        } else {
+            join(&self.path(), below)
+        }
+    }
+}
+
+pub fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
+    let mut path = Vec::with_capacity(dir.len() + 1 + name.len());
+    path.extend_from_slice(dir);
+    if !dir.ends_with(b"/") {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name);
+    path
+}
+
+#[derive(Debug, Default)]
+pub struct Tree {
+    /// In the order of the archive (`walk::order`); the first is the session directory.
+    pub entries: Vec<Entry>,
+    pub dirs: Vec<Directory>,
+    open: usize,
+}
+
+impl Tree {
+    pub fn add_dir(&mut self, parent: u32, name: &[u8], meta: Meta, handle: OwnedFd) -> u32 {
+        let keep = self.open < OPEN_DIRS;
+        self.open += usize::from(keep);
+        self.dirs.push(Directory {
+            parent,
+            name: name.to_vec(),
+            meta,
+            listing: Listing::default(),
+            handle: keep.then_some(handle),
+        });
+        (self.dirs.len() - 1) as u32
+    }
+
+    /// A handle on directory `dir`; `Changed` if what is there now is not what was recorded.
+    pub fn dir(&self, place: Place<'_>, dir: u32) -> Result<Handle<'_>, Stop> {
+        let node = &self.dirs[dir as usize];
+        if let Some(fd) = &node.handle {
+            return Ok(Handle::Kept(fd.as_fd()));
+        }
+        // Upward to the nearest open one, then down again; depth is bounded by the limits.
+        let mut chain = vec![dir];
+        let mut at = node.parent;
+        while at != NO_DIR && self.dirs[at as usize].handle.is_none() {
+            chain.push(at);
+            at = self.dirs[at as usize].parent;
+        }
+        let mut fd: Option<OwnedFd> = None;
+        let kept = (at != NO_DIR).then(|| self.dirs[at as usize].handle.as_ref()).flatten();
+        for &i in chain.iter().rev() {
+            let node = &self.dirs[i as usize];
+            let name = if node.parent == NO_DIR { place.name } else { &node.name };
+            let base = match (&fd, kept) {
+                (Some(fd), _) => fd.as_fd(),
+                (None, Some(kept)) => kept.as_fd(),
+                (None, None) => place.parent,
+            };
+            let next = sys::open_dir(base, name).map_err(|e| gone("open", &place, name, e))?;
+            let now = sys::stat(&next).map_err(|e| Fault::system("stat", join(&place.path(), name), e))?;
+            if !now.same_inode(&node.meta) {
+                return Err(Stop::Changed(format!("directory {} was replaced", show(name))));
+            }
+            fd = Some(next);
+        }
+        fd.map(Handle::Fresh).ok_or_else(|| Stop::Changed("directory is gone".into()))
+    }
+
+    /// Open the directories again, as many as are kept; `Changed` if one is not the recorded one any more.
+    pub fn reopen(&mut self, place: Place<'_>) -> Result<(), Stop> {
+        for i in 0..self.dirs.len().min(OPEN_DIRS) {
+            if self.dirs[i].handle.is_some() {
+                continue;
+            }
+            if let Handle::Fresh(fd) = self.dir(place, i as u32)? {
+                self.dirs[i].handle = Some(fd);
+                self.open += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Close the kept handles (between steps, when many sessions wait) but the session directory's own, which holds the claim.
+    pub fn close(&mut self) {
+        for node in self.dirs.iter_mut().skip(1) {
+            node.handle = None;
+        }
+        self.open = 1;
+    }
+
+    /// Claim the session for this process until its directory's handle is closed; another's claim stops the work.
+    pub fn claim(&self, place: Place<'_>) -> Result<(), Stop> {
+        let Some(fd) = self.dirs.first().and_then(|top| top.handle.as_ref()) else { return Ok(()) };
+        if sys::try_lock(fd).map_err(|e| Fault::system("lock", place.path(), e))? {
+            Ok(())
+        } else {
+            Err(Stop::Skipped("another process is working on it".into()))
+        }
+    }
+
+    /// The record of the session directory.
+    pub fn top(&self) -> &Meta {
+        &self.dirs[0].meta
+    }
+}
+
+/// What a failed look at something recorded means: gone or of another kind is a change, the rest an error.
+pub fn gone(op: &'static str, place: &Place<'_>, below: &[u8], errno: Errno) -> Stop {
+    match errno {
+        Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::STALE => Stop::Changed(format!(
+            "{} is gone or was replaced",
+            show(if below.is_empty() { place.name } else { below })
+        )),
+        e => Stop::Failed(Fault::system(op, place.path_of(below), e)),
+    }
+}

@@ -1,0 +1,423 @@
+//! The only place with raw system calls. Everything is relative to a directory handle and never follows a symlink.
+
+mod dir;
+mod meta;
+mod names;
+mod xattr;
+
+use std::cell::Cell;
+use std::mem::MaybeUninit;
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags, SeekFrom};
+use rustix::io::{Errno, Result};
+
+pub use dir::{list_dir, DirBuffer};
+pub use meta::{Kind, Meta, Time};
+pub use names::Names;
+pub use xattr::{get_xattr, list_xattr, set_xattr};
+
+pub const CLOEXEC: OFlags = OFlags::CLOEXEC;
+
+/// Open an absolute path as a directory; symlinks in it are followed (the caller's own path, not a session's).
+pub fn open_root(path: &[u8]) -> Result<OwnedFd> {
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | CLOEXEC, Mode::empty())
+}
+
+pub fn open_dir(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::NONBLOCK | CLOEXEC;
+    rustix::fs::openat(dir, name, flags, Mode::empty())
+}
+
+/// Open a file for reading without following a link, without waiting for a FIFO's writer and, where allowed, without
+/// touching its access time.
+pub fn open_file(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | CLOEXEC;
+    #[cfg(target_os = "linux")]
+    match rustix::fs::openat(dir, name, flags | OFlags::NOATIME, Mode::empty()) {
+        Err(Errno::PERM) => {}
+        other => return other,
+    }
+    rustix::fs::openat(dir, name, flags, Mode::empty())
+}
+
+pub fn open_write(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
+    rustix::fs::openat(dir, name, OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | CLOEXEC, Mode::empty())
+}
+
+/// Make a new file, mode 0600; never opens an existing one.
+pub fn create_file(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | CLOEXEC;
+    rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)
+}
+
+pub fn make_dir(dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+    rustix::fs::mkdirat(dir, name, Mode::RWXU)
+}
+
+pub fn make_symlink(target: &[u8], dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+    rustix::fs::symlinkat(target, dir, name)
+}
+
+pub fn make_fifo(dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+    #[cfg(not(target_vendor = "apple"))]
+    return rustix::fs::mkfifoat(dir, name, Mode::RUSR | Mode::WUSR);
+    #[cfg(target_vendor = "apple")]
+    return Err(Errno::NOTSUP);
+}
+
+pub fn link(from: BorrowedFd<'_>, old: &[u8], to: BorrowedFd<'_>, new: &[u8]) -> Result<()> {
+    rustix::fs::linkat(from, old, to, new, AtFlags::empty())
+}
+
+pub fn stat(fd: impl AsFd) -> Result<Meta> {
+    rustix::fs::fstat(fd).map(|s| Meta::from_stat(&s))
+}
+
+pub fn stat_at(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Meta> {
+    rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map(|s| Meta::from_stat(&s))
+}
+
+/// Whether the name exists, whatever it is.
+pub fn exists(dir: BorrowedFd<'_>, name: &[u8]) -> Result<bool> {
+    match stat_at(dir, name) {
+        Ok(_) => Ok(true),
+        Err(Errno::NOENT) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+pub fn read_link(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<u8>> {
+    rustix::fs::readlinkat(dir, name, Vec::new()).map(|s| s.into_bytes())
+}
+
+pub fn unlink(dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+    rustix::fs::unlinkat(dir, name, AtFlags::empty())
+}
+
+pub fn remove_dir(dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+    rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)
+}
+
+/// Rename within a directory, never over an existing name. Where the filesystem has no such call (NFS), files are linked
+/// and unlinked, which never replaces either; directories are renamed after a look, which at worst replaces an empty one.
+pub fn rename_new(dir: BorrowedFd<'_>, old: &[u8], new: &[u8], is_dir: bool) -> Result<()> {
+    match rustix::fs::renameat_with(dir, old, dir, new, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+        other => return other,
+    }
+    if is_dir {
+        if exists(dir, new)? {
+            return Err(Errno::EXIST);
+        }
+        return rustix::fs::renameat(dir, old, dir, new);
+    }
+    link(dir, old, dir, new)?;
+    unlink(dir, old)
+}
+
+/// Move a file to another directory of the same filesystem, never over an existing name.
+pub fn move_new(from: BorrowedFd<'_>, old: &[u8], to: BorrowedFd<'_>, new: &[u8]) -> Result<()> {
+    match rustix::fs::renameat_with(from, old, to, new, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+        other => return other,
+    }
+    link(from, old, to, new)?;
+    unlink(from, old)
+}
+
+/// Move a directory to another parent on the same filesystem, never over an existing name.
+pub fn move_dir_new(from: BorrowedFd<'_>, old: &[u8], to: BorrowedFd<'_>, new: &[u8]) -> Result<()> {
+    match rustix::fs::renameat_with(from, old, to, new, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+        other => return other,
+    }
+    if exists(to, new)? {
+        return Err(Errno::EXIST);
+    }
+    rustix::fs::renameat(from, old, to, new)
+}
+
+/// Read until the buffer is full or the file ends; the number of bytes read.
+pub fn read_full(fd: impl AsFd, buf: &mut [u8]) -> Result<usize> {
+    let mut filled = 0;
+    while filled < buf.len() {
+        match rustix::io::read(fd.as_fd(), &mut buf[filled..]) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(filled)
+}
+
+/// Append up to `len` bytes to `out`; the number of bytes read.
+pub fn read_append(fd: impl AsFd, out: &mut Vec<u8>, len: usize) -> Result<usize> {
+    out.reserve(len);
+    let start = out.len();
+    let mut got = 0;
+    while got < len {
+        let spare: &mut [MaybeUninit<u8>] = &mut out.spare_capacity_mut()[..len - got];
+        match rustix::io::read(fd.as_fd(), spare) {
+            Ok(([], _)) => break,
+            Ok((init, _)) => {
+                got += init.len();
+                // SAFETY: the kernel has written these bytes right behind the old length.
+                unsafe { out.set_len(start + got) };
+            }
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(got)
+}
+
+/// Append what one `read` of up to `len` bytes gives.
+pub fn read_once(fd: impl AsFd, out: &mut Vec<u8>, len: usize) -> Result<usize> {
+    out.reserve(len);
+    let start = out.len();
+    loop {
+        let spare: &mut [MaybeUninit<u8>] = &mut out.spare_capacity_mut()[..len];
+        match rustix::io::read(fd.as_fd(), spare) {
+            Ok((init, _)) => {
+                let got = init.len();
+                // SAFETY: the kernel has written these bytes right behind the old length.
+                unsafe { out.set_len(start + got) };
+                return Ok(got);
+            }
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+pub fn write_all(fd: impl AsFd, mut data: &[u8]) -> Result<()> {
+    while !data.is_empty() {
+        match rustix::io::write(fd.as_fd(), data) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(n) => data = &data[n..],
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+pub fn write_at(fd: impl AsFd, mut data: &[u8], mut offset: u64) -> Result<()> {
+    while !data.is_empty() {
+        match rustix::io::pwrite(fd.as_fd(), data, offset) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(n) => {
+                data = &data[n..];
+                offset += n as u64;
+            }
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+pub fn seek_to(fd: impl AsFd, offset: u64) -> Result<()> {
+    rustix::fs::seek(fd, SeekFrom::Start(offset)).map(|_| ())
+}
+
+/// The data regions of a file of `size` bytes: `(offset, length)`, ordered, not touching. One region over all of it where the
+/// filesystem does not tell.
+pub fn data_regions(fd: impl AsFd, size: u64) -> Result<Vec<(u64, u64)>> {
+    let fd = fd.as_fd();
+    let mut regions = Vec::new();
+    let mut at = 0;
+    while at < size {
+        let start = match rustix::fs::seek(fd, SeekFrom::Data(at)) {
+            Ok(start) if start < size => start,
+            Ok(_) | Err(Errno::NXIO) => break,
+            Err(Errno::INVAL | Errno::NOTSUP) => {
+                regions = vec![(0, size)];
+                break;
+            }
+            Err(e) => return Err(e),
+        };
+        let end = rustix::fs::seek(fd, SeekFrom::Hole(start))?.min(size);
+        regions.push((start, end - start));
+        at = end;
+    }
+    seek_to(fd, 0)?;
+    Ok(regions)
+}
+
+/// Set the length (grows as a hole).
+pub fn set_len(fd: impl AsFd, size: u64) -> Result<()> {
+    rustix::fs::ftruncate(fd, size)
+}
+
+pub fn set_mode(fd: impl AsFd, mode: u32) -> Result<()> {
+    rustix::fs::fchmod(fd, Mode::from_raw_mode(mode as rustix::fs::RawMode))
+}
+
+pub fn set_owner(fd: impl AsFd, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
+    rustix::fs::fchown(fd, uid.map(rustix::fs::Uid::from_raw), gid.map(rustix::fs::Gid::from_raw))
+}
+
+/// Owner of a name that is not opened (symlinks, FIFOs).
+pub fn set_owner_at(dir: BorrowedFd<'_>, name: &[u8], uid: u32, gid: u32) -> Result<()> {
+    let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
+    rustix::fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// Mode of a FIFO just made in a directory nobody else may enter.
+pub fn set_mode_at(dir: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<()> {
+    rustix::fs::chmodat(dir, name, Mode::from_raw_mode(mode as rustix::fs::RawMode), AtFlags::empty())
+}
+
+fn timestamps(mtime: Time) -> rustix::fs::Timestamps {
+    let spec = |t: Time| rustix::fs::Timespec { tv_sec: t.sec, tv_nsec: t.nsec as _ };
+    // The access time is not kept; setting it to the modification time avoids one more clock.
+    rustix::fs::Timestamps { last_access: spec(mtime), last_modification: spec(mtime) }
+}
+
+pub fn set_mtime(fd: impl AsFd, mtime: Time) -> Result<()> {
+    rustix::fs::futimens(fd, &timestamps(mtime))
+}
+
+pub fn set_mtime_at(dir: BorrowedFd<'_>, name: &[u8], mtime: Time) -> Result<()> {
+    rustix::fs::utimensat(dir, name, &timestamps(mtime), AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// Take the file's advisory lock without waiting; false if another process holds it.
+pub fn try_lock(fd: impl AsFd) -> Result<bool> {
+    match rustix::fs::flock(fd, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        // Filesystems without locks: the root's lock has to do.
+        Err(Errno::NOSYS | Errno::NOTSUP | Errno::NOLCK | Errno::INVAL | Errno::BADF) => Ok(true),
+        Err(e) => Err(e),
+    }
+}
+
+/// Data and metadata of a file, or the names of a directory, to stable storage. A directory that cannot be synced
+/// (`EINVAL` on some network filesystems) is taken as synced: its operations are synchronous there.
+pub fn sync_dir(fd: impl AsFd) -> Result<()> {
+    match rustix::fs::fsync(fd) {
+        Err(Errno::INVAL | Errno::NOTSUP) => Ok(()),
+        other => other,
+    }
+}
+
+pub fn sync_file(fd: impl AsFd) -> Result<()> {
+    rustix::fs::fsync(fd)
+}
+
+pub fn sync_data(fd: impl AsFd) -> Result<()> {
+    #[cfg(not(target_vendor = "apple"))]
+    return rustix::fs::fdatasync(fd);
+    #[cfg(target_vendor = "apple")]
+    return rustix::fs::fcntl_fullfsync(fd);
+}
+
+#[cfg(target_os = "linux")]
+pub fn sync_filesystem(fd: impl AsFd) -> Result<()> {
+    rustix::fs::syncfs(fd)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn sync_filesystem(_fd: impl AsFd) -> Result<()> {
+    Err(Errno::NOSYS)
+}
+
+/// Drop a clean file from the page cache and ask the storage for it again, without waiting. Only advice: a refusal is no
+/// error.
+pub fn read_anew(fd: impl AsFd) {
+    #[cfg(target_os = "linux")]
+    for advice in [rustix::fs::Advice::DontNeed, rustix::fs::Advice::WillNeed] {
+        let _ = rustix::fs::fadvise(&fd, 0, None, advice);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = fd.as_fd();
+}
+
+/// Where a filesystem keeps its data, as far as durability goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// In memory: nothing survives a power cut anyway.
+    Volatile,
+    /// A local filesystem whose `syncfs` waits for the disk and reports errors.
+    Local,
+    /// Network, FUSE, unknown: `fsync` each file.
+    Other,
+}
+
+#[cfg(target_os = "linux")]
+pub fn storage(fd: impl AsFd) -> Result<Storage> {
+    const VOLATILE: [u32; 2] = [0x0102_1994, 0x8584_58f6]; // tmpfs, ramfs
+    const LOCAL: [u32; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010]; // ext, xfs, btrfs, f2fs
+    let magic = rustix::fs::fstatfs(fd)?.f_type as u32;
+    Ok(if VOLATILE.contains(&magic) {
+        Storage::Volatile
+    } else if LOCAL.contains(&magic) && kernel_at_least(5, 8) {
+        Storage::Local
+    } else {
+        Storage::Other
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn storage(_fd: impl AsFd) -> Result<Storage> {
+    Ok(Storage::Other)
+}
+
+/// Bytes free for us on the filesystem.
+pub fn free_bytes(fd: impl AsFd) -> Result<u64> {
+    let s = rustix::fs::fstatvfs(fd)?;
+    Ok(s.f_bavail.saturating_mul(s.f_frsize))
+}
+
+// Before 5.8 `syncfs` did not report write errors.
+#[cfg(target_os = "linux")]
+fn kernel_at_least(major: u32, minor: u32) -> bool {
+    let release = rustix::system::uname();
+    let text = release.release().to_string_lossy().into_owned();
+    let mut numbers = text.split(['.', '-']).map(|n| n.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
+}
+
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Files this process may have open.
+pub fn max_open() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Effective user and group.
+pub fn own_ids() -> (u32, u32) {
+    (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
+}
+
+thread_local! {
+    static RANDOM: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// 16 hex digits for a name nobody else has: seeded by the system in each thread, then a SplitMix64 sequence. A clash would
+/// only be refused (`O_EXCL`, `RENAME_NOREPLACE`), never overwrite.
+pub fn random_hex() -> Result<String> {
+    let state = match RANDOM.get() {
+        Some(state) => state,
+        None => {
+            let mut bytes = [0u8; 8];
+            // SAFETY: getentropy writes exactly the eight bytes it is given.
+            if unsafe { libc::getentropy(bytes.as_mut_ptr().cast(), bytes.len()) } != 0 {
+                return Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO));
+            }
+            u64::from_le_bytes(bytes)
+        }
+    };
+    let state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    RANDOM.set(Some(state));
+    let mut z = state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    Ok(format!("{:016x}", z ^ (z >> 31)))
+}

@@ -1,0 +1,40 @@
+//! Extended attributes by handle.
+
+use rustix::fd::AsFd;
+use rustix::fs::XattrFlags;
+use rustix::io::{Errno, Result};
+
+/// Names of the attributes, NUL after each; nothing where the filesystem has none.
+pub fn list_xattr(fd: impl AsFd, buffer: &mut Vec<u8>) -> Result<usize> {
+    loop {
+        buffer.resize(buffer.capacity().max(1024), 0);
+        match rustix::fs::flistxattr(fd.as_fd(), buffer.as_mut_slice()) {
+            Ok(n) => return Ok(n),
+            Err(Errno::RANGE) => {
+                let need = rustix::fs::flistxattr_query(fd.as_fd())?;
+                buffer.reserve(need + 1024);
+            }
+            Err(Errno::NOTSUP | Errno::NOSYS) => return Ok(0),
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+pub fn get_xattr(fd: impl AsFd, name: &[u8]) -> Result<Vec<u8>> {
+    let mut room = 4096;
+    loop {
+        let mut value = vec![0; room];
+        match rustix::fs::fgetxattr(fd.as_fd(), name, value.as_mut_slice()) {
+            Ok(n) => {
+                value.truncate(n);
+                return Ok(value);
+            }
+            Err(Errno::RANGE) => room = rustix::fs::fgetxattr_query(fd.as_fd(), name)? + 256,
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+pub fn set_xattr(fd: impl AsFd, name: &[u8], value: &[u8]) -> Result<()> {
+    rustix::fs::fsetxattr(fd, name, value, XattrFlags::empty())
+}

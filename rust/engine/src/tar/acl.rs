@@ -1,0 +1,75 @@
+//! POSIX ACLs: the kernel's bytes and the short text form with numeric ids.
+
+const VERSION: [u8; 4] = [2, 0, 0, 0];
+const NO_ID: u32 = u32::MAX;
+const TAGS: [(u16, &str); 6] = [(1, "user"), (2, "user"), (4, "group"), (8, "group"), (16, "mask"), (32, "other")];
+
+/// Text of the attribute `system.posix_acl_access` or `..._default`; `None` if the bytes are none.
+pub fn to_text(bytes: &[u8]) -> Option<String> {
+    let entries = bytes.strip_prefix(&VERSION)?;
+    if entries.len() % 8 != 0 {
+        return None;
+    }
+    let mut parts = Vec::new();
+    for e in entries.chunks_exact(8) {
+        let tag = u16::from_le_bytes([e[0], e[1]]);
+        let perm = u16::from_le_bytes([e[2], e[3]]);
+        let id = u32::from_le_bytes([e[4], e[5], e[6], e[7]]);
+        let word = TAGS.iter().find(|t| t.0 == tag)?.1;
+        let who = if tag == 2 || tag == 8 { id.to_string() } else { String::new() };
+        let bit = |mask, c| if perm & mask != 0 { c } else { '-' };
+        parts.push(format!("{word}:{who}:{}{}{}", bit(4, 'r'), bit(2, 'w'), bit(1, 'x')));
+    }
+    Some(parts.join(","))
+}
+
+/// The kernel's bytes for a text; entries apart by commas or newlines, names of users and groups are not looked up
+/// (`user:alice:r--:1001`, as some archivers write, gives the id in its fourth field).
+pub fn from_text(text: &[u8]) -> Option<Vec<u8>> {
+    let mut out = VERSION.to_vec();
+    for part in std::str::from_utf8(text).ok()?.split([',', '\n']).map(str::trim).filter(|p| !p.is_empty()) {
+        let fields: Vec<&str> = part.split(':').collect();
+        let (&[word, who, perms] | &[word, who, perms, _]) = fields.as_slice() else {
+            return None;
+        };
+        let named = !who.is_empty();
+        let tag: u16 = match (word, named) {
+            ("user" | "u", false) => 1,
+            ("user" | "u", true) => 2,
+            ("group" | "g", false) => 4,
+            ("group" | "g", true) => 8,
+            ("mask" | "m", false) => 16,
+            ("other" | "o", false) => 32,
+            _ => return None,
+        };
+        let id = if named { who.parse().ok().or_else(|| fields.get(3)?.parse().ok())? } else { NO_ID };
+        let mut perm = 0u16;
+        for c in perms.chars() {
+            perm |= match c {
+                'r' => 4,
+                'w' => 2,
+                'x' => 1,
+                '-' => 0,
+                _ => return None,
+            };
+        }
+        out.extend_from_slice(&tag.to_le_bytes());
+        out.extend_from_slice(&perm.to_le_bytes());
+        out.extend_from_slice(&id.to_le_bytes());
+    }
+    (out.len() > VERSION.len()).then_some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_and_back() {
+        let text = "user::rwx,user:1001:r-x,group::r-x,group:7:---,mask::r-x,other::---";
+        let bytes = from_text(text.as_bytes()).unwrap();
+        assert_eq!(to_text(&bytes).as_deref(), Some(text));
+        assert_eq!(from_text(b"user:bob:r--"), None);
+        assert!(from_text(b"user:bob:r--:12").is_some());
+    }
+}

@@ -1,0 +1,148 @@
+//! List one session's tree through handles: every entry with its kind, every directory with its record.
+//!
+//! Only names and directory handles are taken here; files are looked at when they are opened (`pack`, `compare`).
+
+use rustix::fd::AsFd;
+
+use crate::error::{show, Fault, Stop};
+use crate::options::Limits;
+use crate::session::{gone, Entry, Listing, Place, Tree, NO_DIR};
+use crate::sys::{self, DirBuffer, Kind, Meta, Time};
+
+/// The session's tree, entries in the order of [`order`]. Sockets, device nodes, mount points and names over the limits stop
+/// it: such a session cannot be kept, so it is left alone.
+pub fn walk(place: Place<'_>, buffer: &mut DirBuffer, limits: &Limits) -> Result<Tree, Stop> {
+    let mut tree = Tree::default();
+    // Not there, or no directory, from the start: the job is wrong. Later, the same is a change.
+    let fd = sys::open_dir(place.parent, place.name).map_err(|e| Fault::system("open", place.path(), e))?;
+    let meta = settled(|| sys::stat(&fd)).map_err(|e| Fault::system("stat", place.path(), e))?;
+    let device = meta.dev;
+    tree.entries.push(Entry {
+        path: Vec::new(),
+        name_at: 0,
+        parent: NO_DIR,
+        dir: 0,
+        kind: Kind::Dir,
+        meta: Some(meta),
+    });
+    tree.add_dir(NO_DIR, place.name, meta, fd);
+    let mut todo = vec![0usize]; // entry indices of directories not yet listed
+    while let Some(at) = todo.pop() {
+        let dir = tree.entries[at].dir;
+        let base = tree.entries[at].path.clone();
+        let depth = 2 + base.iter().filter(|&&b| b == b'/').count() + usize::from(!base.is_empty());
+        let handle = tree.dir(place, dir)?;
+        let (listing, found) = list(&handle, buffer).map_err(|e| Fault::system("list", place.path_of(&base), e))?;
+        drop(handle);
+        tree.dirs[dir as usize].listing = listing;
+        if depth > limits.max_depth && !found.is_empty() {
+            return Err(Stop::Skipped(format!("more than {} levels deep", limits.max_depth)));
+        }
+        for (name, kind) in found {
+            let mut path = Vec::with_capacity(base.len() + 1 + name.len());
+            path.extend_from_slice(&base);
+            if !base.is_empty() {
+                path.push(b'/');
+            }
+            let name_at = path.len();
+            path.extend_from_slice(&name);
+            if path.len() + 2 + place.name.len() > limits.max_path {
+                return Err(Stop::Skipped(format!("a path longer than {} bytes", limits.max_path)));
+            }
+            let handle = tree.dir(place, dir)?;
+            let kind = match kind {
+                Kind::Unknown => sys::stat_at(handle.as_fd(), &name).map_err(|e| gone("stat", &place, &path, e))?.kind,
+                known => known,
+            };
+            let mut entry = Entry { path, name_at, parent: dir, dir: NO_DIR, kind, meta: None };
+            match kind {
+                Kind::Dir => {
+                    let fd = sys::open_dir(handle.as_fd(), &name).map_err(|e| gone("open", &place, &entry.path, e))?;
+                    drop(handle);
+                    let meta =
+                        settled(|| sys::stat(&fd)).map_err(|e| Fault::system("stat", place.path_of(&entry.path), e))?;
+                    if meta.dev != device {
+                        return Err(Stop::Skipped(format!("mount point inside: {}", show(&entry.path))));
+                    }
+                    entry.meta = Some(meta);
+                    entry.dir = tree.add_dir(dir, &name, meta, fd);
+                    todo.push(tree.entries.len());
+                }
+                Kind::Socket => return Err(Stop::Skipped(format!("socket: {}", show(&entry.path)))),
+                Kind::Device => return Err(Stop::Skipped(format!("device node: {}", show(&entry.path)))),
+                Kind::Unknown => return Err(Stop::Skipped(format!("unknown kind of file: {}", show(&entry.path)))),
+                Kind::File | Kind::Symlink | Kind::Fifo => {}
+            }
+            tree.entries.push(entry);
+            if tree.entries.len() as u64 > limits.max_entries {
+                return Err(Stop::Skipped(format!("more than {} entries", limits.max_entries)));
+            }
+        }
+    }
+    tree.entries.sort_unstable_by(|a, b| order(&a.path, &b.path));
+    Ok(tree)
+}
+
+/// The order of members: by bytes, `/` the smallest, so that a directory is followed by all that is in it.
+pub fn order(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
+    let rank = |c: &u8| if *c == b'/' { 0 } else { *c };
+    match a.iter().zip(b).find(|(x, y)| x != y) {
+        Some((x, y)) => rank(x).cmp(&rank(y)),
+        None => a.len().cmp(&b.len()),
+    }
+}
+
+type Found = Vec<(Vec<u8>, Kind)>;
+
+fn list(fd: &impl AsFd, buffer: &mut DirBuffer) -> rustix::io::Result<(Listing, Found)> {
+    let mut listing = Listing::default();
+    let mut found = Vec::new();
+    let each = |name: &[u8], kind| {
+        listing.add(name);
+        found.push((name.to_vec(), kind));
+    };
+    sys::list_dir(fd.as_fd(), buffer, each, || {})?;
+    Ok((listing, found))
+}
+
+/// List every directory once more: the same names, the same record. What was added, renamed or removed since shows.
+pub fn relist(tree: &Tree, place: Place<'_>, buffer: &mut DirBuffer, renamed: bool) -> Result<(), Stop> {
+    for (i, node) in tree.dirs.iter().enumerate() {
+        let handle = tree.dir(place, i as u32)?;
+        let mut listing = Listing::default();
+        sys::seek_to(&handle, 0)
+            .and_then(|()| sys::list_dir(handle.as_fd(), buffer, |name, _| listing.add(name), || {}))
+            .map_err(|e| Fault::system("list", place.path(), e))?;
+        let now = sys::stat(&handle).map_err(|e| Fault::system("stat", place.path(), e))?;
+        // Renaming the session directory itself changes its own ctime, nothing else.
+        let same = if renamed && i == 0 { now.mtime == node.meta.mtime } else { now.unchanged(&node.meta) };
+        if listing != node.listing || !same {
+            return Err(Stop::Changed(format!("directory {} changed", show(&node.name))));
+        }
+    }
+    Ok(())
+}
+
+/// A record taken late enough that any later change gives another ctime: timestamps move in ticks (10 ms at most on
+/// Linux, 2 s on the coarsest filesystems), so a file changed within the last tick is looked at again after it.
+pub fn settled(look: impl Fn() -> rustix::io::Result<Meta>) -> rustix::io::Result<Meta> {
+    loop {
+        let meta = look()?;
+        let wait = fresh_for(&meta, Time::now());
+        if wait == 0 {
+            return Ok(meta);
+        }
+        std::thread::sleep(std::time::Duration::from_nanos(wait));
+    }
+}
+
+/// Nanoseconds until the record is old enough to be trusted; 0 if it is, or if its clock runs ahead of ours.
+fn fresh_for(meta: &Meta, now: Time) -> u64 {
+    let tick = if meta.ctime.nsec == 0 && meta.mtime.nsec == 0 { 2_000_000_000 } else { 20_000_000 };
+    let age = now.nanoseconds().saturating_sub(meta.ctime.nanoseconds());
+    if (0..tick).contains(&age) {
+        (tick - age) as u64
+    } else {
+        0
+    }
+}
