@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import importlib
 import lzma
 import os
 import zlib
@@ -11,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from runark.engine.protocol import FORMATS, Limits
-from runark.engine.pure import codec, seal
+from runark.engine.protocol import FORMATS, ArchiveOptions, Limits, VerifyOptions
+from runark.engine.pure import PureEngine, codec, seal
 from runark.engine.pure.ends import Control, Damaged, Foreign
 from runark.engine.pure.part import Part
-from runark.errors import InvalidArgument
+from runark.errors import FormatUnavailable, InvalidArgument
 
 CLAIM = seal.Claim("a5" * 32, 10_240, 7, 123)
 NO_LIMITS = Limits()
@@ -112,7 +113,7 @@ def test_format_of(name: bytes, expected: tuple[str, bytes] | None) -> None:
 
 def test_several_members(tmp_path: Path) -> None:
     path = tmp_path / "a"
-    path.write_bytes(gzip.compress(b"one ") + gzip.compress(b"") + gzip.compress(b"two") + bytes(100))
+    path.write_bytes(gzip.compress(b"one ") + gzip.compress(b"") + gzip.compress(b"two"))
     assert _decode(path, "tar.gz") == b"one two"
     path.write_bytes(lzma.compress(b"one ") + bytes(8) + lzma.compress(b"two"))
     assert _decode(path, "tar.xz") == b"one two"
@@ -124,7 +125,7 @@ def test_broken_frames(tmp_path: Path) -> None:
     for fmt, good in (("tar.gz", gzip.compress(data)), ("tar.xz", lzma.compress(data))):
         middle = len(good) // 2
         flipped = good[:middle] + bytes([good[middle] ^ 1]) + good[middle + 1 :]
-        for bad in (good[:-1], good[:middle], good + b"x", flipped):
+        for bad in (good[:-1], good[:middle], good + b"x", good + bytes(3), flipped):
             path.write_bytes(bad)
             with pytest.raises(Damaged):
                 _decode(path, fmt)
@@ -149,3 +150,22 @@ def test_bombs(tmp_path: Path) -> None:
     path.write_bytes(b"".join(squeeze.compress(bytes(1 << 20)) for _ in range(64)) + squeeze.flush())
     with pytest.raises(Damaged, match="more than its seal says"):
         _decode(path, "tar.gz", CLAIM)
+
+
+def test_without_zstd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is begun without the codec, and an archive that needs it is no damaged archive."""
+    archive = tmp_path / "S.tar.zst"
+    _write(archive, "tar.zst", [])
+
+    def missing(name: str) -> object:
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(FormatUnavailable, match=r"pip install runark\[zstd\]"):
+        PureEngine().archive([], ArchiveOptions(format="tar.zst"))
+    task = PureEngine().verify([os.fsencode(archive)], VerifyOptions())
+    outcomes = []
+    while (some := task.poll(1)) is not None:
+        outcomes += some
+    assert [outcome.action for outcome in outcomes] == ["unreadable"]
+    assert "runark[zstd]" in outcomes[0].reason

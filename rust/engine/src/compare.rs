@@ -191,7 +191,7 @@ impl Matching<'_> {
         let dir = self.tree.dir(self.place, entry.parent)?;
         let fd = sys::open_file(dir.as_fd(), entry.name()).map_err(|e| gone("open", &self.place, &entry.path, e))?;
         drop(dir);
-        let before = settled(|| sys::stat(&fd)).map_err(self.fault("stat", entry))?;
+        let before = settled(|| sys::stat(&fd)).map_err(|e| gone("stat", &self.place, &entry.path, e))?;
         if before.kind != Kind::File {
             return Err(Stop::Changed(format!("{} was replaced", show(&entry.path))));
         }

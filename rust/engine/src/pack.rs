@@ -190,7 +190,7 @@ impl Packing<'_> {
         let dir = tree.dir(place, entry.parent)?;
         let fd = sys::open_file(dir.as_fd(), entry.name()).map_err(|e| gone("open", &place, &entry.path, e))?;
         let look = || sys::stat(&fd);
-        let before = settled(look).map_err(|e| Fault::system("stat", place.path_of(&entry.path), e))?;
+        let before = settled(look).map_err(|e| gone("stat", &place, &entry.path, e))?;
         if before.kind != Kind::File {
             return Err(Stop::Changed(format!("{} was replaced", show(&entry.path))));
         }
@@ -238,6 +238,9 @@ impl Packing<'_> {
         regions: &[(u64, u64)],
     ) -> Result<(), Stop> {
         let map = sparse::map(regions, meta.size);
+        if map.len() > sparse::MAX_MAP {
+            return Err(Stop::Skipped(format!("too many holes: {}", show(&entry.path))));
+        }
         bench.records.add(b"GNU.sparse.major", b"1");
         bench.records.add(b"GNU.sparse.minor", b"0");
         bench.records.add(b"GNU.sparse.realsize", meta.size.to_string().as_bytes());

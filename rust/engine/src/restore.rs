@@ -164,6 +164,8 @@ struct Staging<'a> {
     above: &'a [u8],
     name: Vec<u8>,
     fd: OwnedFd,
+    /// Mode of a directory that nobody described: what the umask leaves.
+    usual_mode: u32,
 }
 
 impl<'a> Staging<'a> {
@@ -172,9 +174,14 @@ impl<'a> Staging<'a> {
         let name = [b".", target, b".restoring-", x.as_bytes()].concat();
         let fault = |op, e| Fault::system(op, join(above, &name), e);
         sys::make_dir(parent, &name).map_err(|e| fault("mkdir", e))?;
-        let opened = sys::open_dir(parent, &name).and_then(|fd| sys::try_lock(&fd).map(|_| fd));
+        let opened = sys::open_dir(parent, &name).and_then(|fd| {
+            let usual_mode = sys::stat(&fd)?.mode & 0o777;
+            sys::set_mode(&fd, 0o700)?;
+            sys::try_lock(&fd)?;
+            Ok((fd, usual_mode))
+        });
         match opened {
-            Ok(fd) => Ok(Self { parent, above, name, fd }),
+            Ok((fd, usual_mode)) => Ok(Self { parent, above, name, fd, usual_mode }),
             Err(e) => {
                 let refused = fault("open", e);
                 let _ = sys::remove_dir(parent, &name); // empty; a leftover at worst
@@ -286,7 +293,8 @@ fn sync_tree(dir: BorrowedFd<'_>) -> rustix::io::Result<()> {
 /// What is set once everything stands.
 struct Pending {
     path: Vec<u8>,
-    mode: u32,
+    /// `None`: the archive does not describe it, and it keeps what the user's umask gave it.
+    mode: Option<u32>,
     owner: Option<(u32, u32)>,
     mtime: Option<Time>,
     xattrs: Vec<(Vec<u8>, Vec<u8>)>,
@@ -373,7 +381,7 @@ impl<'a> Extractor<'a> {
                 let at = self.make_dirs(&member.path)?;
                 let (mode, owner) = self.rights(member);
                 let pending = &mut self.dirs[at];
-                (pending.mode, pending.owner, pending.mtime) = (mode, owner, Some(member.mtime));
+                (pending.mode, pending.owner, pending.mtime) = (Some(mode), owner, Some(member.mtime));
                 pending.xattrs.clone_from(&member.xattrs);
             }
             MemberKind::File => self.file(member, data)?,
@@ -389,11 +397,11 @@ impl<'a> Extractor<'a> {
             }
             MemberKind::Fifo => {
                 let (dir, name) = self.locate(&member.path)?;
-                let (_, owner) = self.rights(member);
+                let (mode, owner) = self.rights(member);
                 let dir = self.handle(&dir);
                 sys::make_fifo(dir.as_fd(), &name).map_err(self.fault("mkfifo", &member.path))?;
-                sys::set_mode_at(dir.as_fd(), &name, member.mode & 0o777).map_err(self.fault("chmod", &member.path))?;
                 self.finish_at(dir, &name, member, owner)?;
+                sys::set_mode_at(dir, &name, mode).map_err(self.fault("chmod", &member.path))?;
             }
         }
         self.control.count(member.size, 1);
@@ -517,8 +525,8 @@ impl<'a> Extractor<'a> {
             self.open(dir)?;
             sys::make_dir(self.handle(dir).as_fd(), name).map_err(self.fault("mkdir", path))?;
         }
-        // A parent that the archive does not describe gets the mode a new directory usually has.
-        let pending = Pending { path: path.to_vec(), mode: 0o755, owner: None, mtime: None, xattrs: Vec::new() };
+        let mode = path.is_empty().then_some(self.staging.usual_mode);
+        let pending = Pending { path: path.to_vec(), mode, owner: None, mtime: None, xattrs: Vec::new() };
         self.made.insert(path.to_vec(), self.dirs.len());
         self.dirs.push(pending);
         Ok(self.dirs.len() - 1)
@@ -559,6 +567,7 @@ impl<'a> Extractor<'a> {
 
     /// Symlinks, then modes, owners and times of directories, deepest first.
     fn finish(&mut self) -> Result<(), Stop> {
+        self.make_dirs(b"")?;
         for member in std::mem::take(&mut self.links) {
             let (dir, name) = self.locate(&member.path)?;
             let (_, owner) = self.rights(&member);
@@ -585,7 +594,9 @@ impl<'a> Extractor<'a> {
         for pending in dirs.iter().rev() {
             self.open(&pending.path)?;
             let fd = self.handle(&pending.path);
-            sys::set_mode(fd, pending.mode).map_err(self.fault("chmod", &pending.path))?;
+            if let Some(mode) = pending.mode {
+                sys::set_mode(fd, mode).map_err(self.fault("chmod", &pending.path))?;
+            }
         }
         Ok(())
     }

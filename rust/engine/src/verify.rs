@@ -238,7 +238,9 @@ pub fn examine(
     while let Some(member) = reader.next_member().map_err(|b| b.at(path))? {
         seen.admit(&member).map_err(|b| b.at(path))?;
         match &seal {
-            Some(seal) if reader.content() > seal.content => return Err(damaged("it holds more than its seal says".into())),
+            Some(seal) if reader.content() > seal.content => {
+                return Err(damaged("it holds more than its seal says".into()))
+            }
             // Nobody vouches for the length: beyond the first GiB, a ratio no honest data has.
             None if reader.stored() > (1 << 30) + size.saturating_mul(limits.max_ratio) => {
                 return Err(damaged(format!("it expands more than {} times", limits.max_ratio)));
@@ -328,7 +330,12 @@ fn verify_one(unpacker: &mut Unpacker, path: &[u8], limits: &Limits, control: &C
             Ok(())
         });
         match examined {
-            Err(Stop::Damaged(fault)) if foreign && members == 0 && fault.message.contains("header") => {
+            Err(Stop::Damaged(fault))
+                if foreign
+                    && members == 0
+                    && fault.message.starts_with("member '")
+                    && fault.message.ends_with("header") =>
+            {
                 Err(Stop::Skipped("not a tar archive".into()))
             }
             other => other,

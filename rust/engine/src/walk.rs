@@ -15,7 +15,7 @@ pub fn walk(place: Place<'_>, buffer: &mut DirBuffer, limits: &Limits) -> Result
     let mut tree = Tree::default();
     // Not there, or no directory, from the start: the job is wrong. Later, the same is a change.
     let fd = sys::open_dir(place.parent, place.name).map_err(|e| Fault::system("open", place.path(), e))?;
-    let meta = settled(|| sys::stat(&fd)).map_err(|e| Fault::system("stat", place.path(), e))?;
+    let meta = settled(|| sys::stat(&fd)).map_err(|e| gone("stat", &place, b"", e))?;
     let device = meta.dev;
     tree.entries.push(Entry {
         path: Vec::new(),
@@ -59,8 +59,7 @@ pub fn walk(place: Place<'_>, buffer: &mut DirBuffer, limits: &Limits) -> Result
                 Kind::Dir => {
                     let fd = sys::open_dir(handle.as_fd(), &name).map_err(|e| gone("open", &place, &entry.path, e))?;
                     drop(handle);
-                    let meta =
-                        settled(|| sys::stat(&fd)).map_err(|e| Fault::system("stat", place.path_of(&entry.path), e))?;
+                    let meta = settled(|| sys::stat(&fd)).map_err(|e| gone("stat", &place, &entry.path, e))?;
                     if meta.dev != device {
                         return Err(Stop::Skipped(format!("mount point inside: {}", show(&entry.path))));
                     }
@@ -124,15 +123,20 @@ pub fn relist(tree: &Tree, place: Place<'_>, buffer: &mut DirBuffer, renamed: bo
 }
 
 /// A record taken late enough that any later change gives another ctime: timestamps move in ticks (10 ms at most on
-/// Linux, 2 s on the coarsest filesystems), so a file changed within the last tick is looked at again after it.
+/// Linux, 2 s on the coarsest filesystems), so a file changed within the last tick is looked at again after it. What has
+/// changed by then is being worked on: `EBUSY`, which [`gone`] takes for a change.
 pub fn settled(look: impl Fn() -> rustix::io::Result<Meta>) -> rustix::io::Result<Meta> {
-    loop {
-        let meta = look()?;
-        let wait = fresh_for(&meta, Time::now());
-        if wait == 0 {
-            return Ok(meta);
-        }
-        std::thread::sleep(std::time::Duration::from_nanos(wait));
+    let meta = look()?;
+    let wait = fresh_for(&meta, Time::now());
+    if wait == 0 {
+        return Ok(meta);
+    }
+    std::thread::sleep(std::time::Duration::from_nanos(wait));
+    let again = look()?;
+    if again.unchanged(&meta) {
+        Ok(again)
+    } else {
+        Err(rustix::io::Errno::BUSY)
     }
 }
 

@@ -197,7 +197,7 @@ def _raw(source: _Input) -> Iterator[bytes]:
         yield data
 
 
-def _gunzip(source: _Input, frames: list[int], sealed: bool) -> Iterator[bytes]:
+def _gunzip(source: _Input, frames: list[int]) -> Iterator[bytes]:
     while source.peek(2) == _MAGIC[_GZIP]:
         frames[0] += 1
         decoder = zlib.decompressobj(31)
@@ -214,10 +214,8 @@ def _gunzip(source: _Input, frames: list[int], sealed: bool) -> Iterator[bytes]:
             if out:
                 yield out
         source.ahead = decoder.unused_data + source.ahead
-    # tapes and some writers pad with zeros, as `gzip -t` knows; a sealed archive is one member and nothing else
-    while data := source.read():
-        if sealed or data.strip(b"\0"):
-            raise Damaged("there is something behind the end of the gzip data")
+    if source.peek(1):
+        raise Damaged("there is something behind the end of the gzip data")
 
 
 def _unxz(source: _Input, frames: list[int]) -> Iterator[bytes]:
@@ -291,7 +289,7 @@ class Stream:
             raise Foreign(f"it is not a {fmt} file")
         self.frames = [0]
         if fmt == _GZIP:
-            self._chunks = _gunzip(source, self.frames, claim is not None)
+            self._chunks = _gunzip(source, self.frames)
         elif fmt == _XZ:
             self._chunks = _unxz(source, self.frames)
         elif fmt == _ZSTD:

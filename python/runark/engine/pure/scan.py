@@ -300,7 +300,7 @@ class PureScan:
             heeds_mark=heeds_mark,
             stopped=self._is_stopped,
         )
-        if found is not None:
+        if found is not None and not found.marked:  # what is marked counts as not looked into
             self._directories += found.directories
             self._entries += found.entries
         return found

@@ -51,8 +51,9 @@ pub fn create_file(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
     rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)
 }
 
+/// Make a directory with the mode that the umask leaves.
 pub fn make_dir(dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
-    rustix::fs::mkdirat(dir, name, Mode::RWXU)
+    rustix::fs::mkdirat(dir, name, Mode::RWXU | Mode::RWXG | Mode::RWXO)
 }
 
 pub fn make_symlink(target: &[u8], dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {

@@ -26,12 +26,10 @@ pub fn to_text(bytes: &[u8]) -> Option<String> {
 /// The kernel's bytes for a text; entries apart by commas or newlines, names of users and groups are not looked up
 /// (`user:alice:r--:1001`, as some archivers write, gives the id in its fourth field).
 pub fn from_text(text: &[u8]) -> Option<Vec<u8>> {
-    let mut out = VERSION.to_vec();
+    let mut entries: Vec<(u16, u16, u32)> = Vec::new();
     for part in std::str::from_utf8(text).ok()?.split([',', '\n']).map(str::trim).filter(|p| !p.is_empty()) {
         let fields: Vec<&str> = part.split(':').collect();
-        let (&[word, who, perms] | &[word, who, perms, _]) = fields.as_slice() else {
-            return None;
-        };
+        let (&[word, who, perms] | &[word, who, perms, _]) = fields.as_slice() else { return None };
         let named = !who.is_empty();
         let tag: u16 = match (word, named) {
             ("user" | "u", false) => 1,
@@ -53,11 +51,22 @@ pub fn from_text(text: &[u8]) -> Option<Vec<u8>> {
                 _ => return None,
             };
         }
+        entries.push((tag, perm, id));
+    }
+    // What the kernel takes: each of the three base entries once, a mask where there are named ones, ordered by tag.
+    let count = |tag| entries.iter().filter(|e| e.0 == tag).count();
+    let named = count(2) + count(8) > 0;
+    if [1, 4, 32].iter().any(|&tag| count(tag) != 1) || count(16) > 1 || (named && count(16) == 0) {
+        return None;
+    }
+    entries.sort_by_key(|e| e.0);
+    let mut out = VERSION.to_vec();
+    for (tag, perm, id) in entries {
         out.extend_from_slice(&tag.to_le_bytes());
         out.extend_from_slice(&perm.to_le_bytes());
         out.extend_from_slice(&id.to_le_bytes());
     }
-    (out.len() > VERSION.len()).then_some(out)
+    Some(out)
 }
 
 #[cfg(test)]
@@ -70,6 +79,7 @@ mod tests {
         let bytes = from_text(text.as_bytes()).unwrap();
         assert_eq!(to_text(&bytes).as_deref(), Some(text));
         assert_eq!(from_text(b"user:bob:r--"), None);
-        assert!(from_text(b"user:bob:r--:12").is_some());
+        assert!(from_text(b"user::rw-,user:bob:r--:12,group::r--,mask::r--,other::---").is_some());
+        assert_eq!(from_text(b"user::rw-,user:12:r--,group::r--,other::---"), None);
     }
 }

@@ -238,7 +238,9 @@ impl<'l, R: Read> Reader<'l, R> {
         }
         let pad = std::mem::take(&mut self.pad);
         match self.source.read_exact(&mut scratch[..pad]) {
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return bad(&self.name, "the archive is cut off in it"),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+                return bad(&self.name, "the archive is cut off in it")
+            }
             other => other?,
         }
         Ok(())
@@ -451,14 +453,15 @@ impl Raw {
         let unsigned: u64 = block.iter().map(|&b| u64::from(b)).sum::<u64>()
             - block[148..156].iter().map(|&b| u64::from(b)).sum::<u64>()
             + 8 * 32;
-        if number(&block[148..156]) != Some(unsigned as i64) {
-            return bad(&name, "a header with a wrong checksum");
-        }
         let ustar = &block[257..265] == b"ustar\x0000";
         let gnu = &block[257..265] == b"ustar  \0";
         let v7 = block[257..265] == [0; 8];
-        if !(ustar || gnu || v7) {
+        let sound = number(&block[148..156]) == Some(unsigned as i64);
+        if !(ustar || gnu || v7) || (v7 && !sound) {
             return bad(&name, "an unknown kind of header");
+        }
+        if !sound {
+            return bad(&name, "a header with a wrong checksum");
         }
         let prefix = text(345, 155);
         if ustar && !prefix.is_empty() {

@@ -2,6 +2,9 @@
 
 use super::pad;
 
+/// Longest map that is written or read: about half a million regions.
+pub const MAX_MAP: usize = 16 << 20;
+
 /// The padded map for a file of `size` bytes with these data regions.
 pub fn map(regions: &[(u64, u64)], size: u64) -> Vec<u8> {
     let ends_in_hole = regions.last().is_none_or(|&(at, len)| at + len < size);
@@ -21,11 +24,16 @@ pub struct MapParser {
     numbers: Vec<u64>,
     count: Option<u64>,
     pending: Vec<u8>,
+    taken: usize,
 }
 
 impl MapParser {
     /// Take one block; true when the map is complete.
     pub fn block(&mut self, block: &[u8], size: u64) -> Result<bool, &'static str> {
+        self.taken += block.len();
+        if self.taken > MAX_MAP {
+            return Err("a sparse map with too many regions");
+        }
         for &b in block {
             match b {
                 b'\n' => {
