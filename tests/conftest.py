@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from runark import engine as engine_module
 from runark.engine.protocol import Engine
-from support import privileges, tools
+from support import privileges, sessions, tools
 
 NATIVE_REQUIRED = "RUNARK_TEST_NATIVE"
 PROFILE = "HYPOTHESIS_PROFILE"
@@ -42,6 +43,11 @@ def _installed() -> list[str]:
 ENGINES = _installed()
 
 
+def _xattrs() -> bool:
+    with tempfile.TemporaryDirectory() as directory:
+        return sessions.supports(directory, "xattrs")
+
+
 class Pair(NamedTuple):
     """Who archives and who restores."""
 
@@ -52,6 +58,7 @@ class Pair(NamedTuple):
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "root: needs root; not collected without")
     config.addinivalue_line("markers", "mounts: mounts a filesystem; not collected where that is not allowed")
+    config.addinivalue_line("markers", "xattrs: sets user xattrs; not collected where temporary files cannot have them")
     missing = tools.missing()
     if missing:
         raise pytest.UsageError(f"the tests need stock tools; apt-get install {' '.join(missing)}")
@@ -63,13 +70,14 @@ def pytest_report_header() -> list[str]:
         lines.append("not root: tests marked `root` are not collected")
     if not privileges.can_mount():
         lines.append("no right to mount: tests marked `mounts` are not collected")
+    if not _xattrs():
+        lines.append("no user xattrs on temporary files: tests marked `xattrs` are not collected")
     return lines
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    unwanted = {
-        name for name, able in (("root", privileges.is_root()), ("mounts", privileges.can_mount())) if not able
-    }  # fmt: skip
+    able = {"root": privileges.is_root(), "mounts": privileges.can_mount(), "xattrs": _xattrs()}
+    unwanted = [name for name, has in able.items() if not has]
     dropped = [item for item in items if any(item.get_closest_marker(name) for name in unwanted)]
     if dropped:
         config.hook.pytest_deselected(items=dropped)

@@ -1,6 +1,6 @@
 """The native module: what the Rust engine looks like to Python.
 
-Plain values only; `runark.engine.native` turns them into those of `runark.engine.protocol`, where every field is described.
+Plain values only; `runark.engine.native` turns them into those of `runark.engine.protocol`, where each is described.
 A fault is `(op, path, errno, message)`; limits are the fields of `Limits` in order.
 """
 
@@ -12,9 +12,7 @@ debug: bool
 
 _Fault = tuple[str, bytes, int, str]
 _Limits = tuple[int, int, int, int, int, int]
-_Outcome = tuple[
-    bytes, str, str, bytes, int, int, int, int, str, float, str, tuple[str, ...], _Fault | None
-]
+_Outcome = tuple[bytes, str, str, bytes, int, int, int, int, str, float, str, tuple[str, ...], _Fault | None]
 _Progress = tuple[int, int, int, int]
 
 @final

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -404,6 +407,7 @@ def test_bar_on_a_terminal(eng: list[str], tmp_path: Path) -> None:
     """Only when somebody looks: stderr is a terminal here, and the run long enough. stdout stays a document."""
     many(tmp_path / "root", 400)
     reader, writer = os.openpty()
+    fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))  # a terminal of no width has no bar
     command = [executable(), *eng, "archive", str(tmp_path / "root"), "--execute", "--json", "--format", "tar.xz"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=writer, env=clean_environment(TERM="xterm")

@@ -70,13 +70,9 @@ class NativeScanTask:
 
     def result(self) -> ScanColumns:
         if self._columns is None:
-            *columns, faults, directories, entries, skipped = self._task.result()
+            found = self._task.result()
             self._columns = ScanColumns(
-                *columns,
-                faults=tuple(Fault(*fault) for fault in faults),
-                directories=directories,
-                entries=entries,
-                skipped=skipped,
+                *found[:11], tuple(Fault(*fault) for fault in found[11]), found[12], found[13], found[14]
             )
         return self._columns
 

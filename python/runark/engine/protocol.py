@@ -69,13 +69,14 @@ VERDICTS: tuple[str, ...] = (
     "selected",
     "running",  # below RUNNING/
     "marked",  # `.noarchive` in the session, or in a directory above it within the root
+    # (a session that another test excludes already may be counted there instead if skipped rows are not kept)
     "status",  # not one of ScanSpec.statuses
     "owner",  # not the owner asked for
     "mtime",  # the directory's own mtime is outside changed_after/changed_before
     "young",  # an entry's mtime is at or after `older_than`
     "old",  # the newest mtime of all entries is before `newer_than`
     "size",  # outside min_size/max_size
-    "device",  # the session directory is a mount point (another filesystem)
+    "device",  # a mount point, or one in it: it could not be renamed or removed; whatever `one_file_system` says
     "unreadable",  # something in it could not be listed or read; a fault says what
 )
 """Why a session row is not selected; tested in this order, the first that holds is reported."""
@@ -96,7 +97,10 @@ class Rule(NamedTuple):
 
 @dataclass(frozen=True)
 class ScanSpec:
-    """What to look for. All filters must hold (AND); `include` patterns are alternatives (OR)."""
+    """What to look for. All filters must hold (AND); `include` patterns are alternatives (OR).
+
+    Roots do not lie in each other.
+    """
 
     roots: tuple[bytes, ...]
     rules: tuple[Rule, ...]
@@ -104,7 +108,7 @@ class ScanSpec:
     measure: bool = False
     """Stat every entry of every selected session: inodes, size, allocated, newest."""
     kinds: tuple[str, ...] = ("session",)
-    """Kinds of rows wanted; names other than sessions cost nothing extra (names only, one stat if measured)."""
+    """Kinds of rows wanted; rows other than sessions are found by name and gone through only if `measure`."""
     keep_skipped: bool = False
     """Also return session rows whose verdict is not `selected` (they are counted in any case)."""
     include: tuple[bytes, ...] = ()
@@ -144,7 +148,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class ScanColumns:
-    """Rows as columns, sorted by path bytes; column i of each describes row i. Integers are native 64 bit (`array('q')`)."""
+    """Rows as columns, sorted by path bytes; item i of each describes row i. Integers are those of `array('q')`."""
 
     paths: bytes  # NUL after each path
     kind: bytes  # index into KINDS
@@ -255,7 +259,7 @@ class Outcome:
 
     action, of `archive`:
       archived   the archive is published and proven, the source is gone (S4)
-      kept       the archive is published and proven, the source is there (S2): `keep_source`, or stopped after publishing
+      kept       the archive is published and proven, the source is there (S2): `keep_source`, or stopped after it
       skipped    nothing done, reason says why ("young", "socket x", ...)
       changed    the source changed under our hands: it is whole and in its place
       failed     an error; `fault` says which; the source is whole and in its place, or its archive is proven
@@ -270,7 +274,7 @@ class Outcome:
     reason: str = ""
     target: bytes = b""  # archive: the archive; restore: the directory
     entries: int = 0
-    inodes_freed: int = 0
+    inodes_freed: int = 0  # inodes removed (hard links once), less the new archive's own
     bytes_in: int = 0  # content bytes (sizes of regular files)
     bytes_out: int = 0  # size of the archive file
     sha256: str = ""  # of the tar stream, hex
@@ -284,11 +288,11 @@ class Task(Protocol):
     """Archiving, restoring or verifying under way."""
 
     def poll(self, timeout: float) -> list[Outcome] | None:
-        """Wait up to `timeout` seconds for outcomes. Empty list: none yet. None: all jobs ended and all outcomes were given."""
+        """Wait up to `timeout` seconds for outcomes. Empty list: none yet. None: all jobs ended, all outcomes were given."""
         ...
 
     def cancel(self) -> None:
-        """Begin nothing more, roll back what is not published, finish the step under way. Every job still gets its outcome."""
+        """Begin nothing more, roll back what is not published, finish the step under way. Every job gets its outcome."""
         ...
 
     def progress(self) -> Progress: ...

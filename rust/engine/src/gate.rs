@@ -15,7 +15,7 @@ use crate::error::{show, Fault, Stop};
 use crate::options::{ArchiveJob, ArchiveOptions, Format, Outcome};
 use crate::pack::{pack, Bench, Packed, Part};
 use crate::publish::{publish, set_aside};
-use crate::remove::{bury, recheck, remove, unbury};
+use crate::remove::{bury, recheck, remove, unbury, Unfinished};
 use crate::seal::{hex, Seal};
 use crate::session::{join, Place, Tree};
 use crate::settle::Settling;
@@ -592,20 +592,28 @@ impl Worker<'_> {
                 item.outcome.inodes_freed = inodes(item.tree()).saturating_sub(new);
                 item.end("archived", "")
             }
-            Err(unfinished) => {
-                let back = unbury(grave, &item.session);
-                if let Err(fault) = back {
-                    let note = format!("what is left stands in {} ({})", show(&tombstone), fault.message);
-                    item.outcome.notes.push(note);
-                } else if unfinished.removed == 0 {
-                    return withdraw(item, unfinished.stop);
-                } else {
-                    let note = "some of it was removed before; the archive holds it and is kept";
-                    item.outcome.notes.push(note.into());
-                }
-                stopped(item.outcome, item.started, unfinished.stop)
-            }
+            Err(unfinished) => self.give_up_removal(item, &tombstone, unfinished),
         }
+    }
+
+    /// A removal that stopped. Because of an error, after something was removed: the tombstone stays, the next run finishes
+    /// it. Else what is left gets its name back.
+    fn give_up_removal(&self, mut item: Item, tombstone: &[u8], unfinished: Unfinished) -> Outcome {
+        let Unfinished { stop, removed } = unfinished;
+        if removed > 0 && matches!(stop, Stop::Failed(_)) {
+            item.outcome.notes.push(format!("the next run goes on removing {}", show(tombstone)));
+            return stopped(item.outcome, item.started, stop);
+        }
+        let grave = Place { name: tombstone, ..item.place() };
+        if let Err(fault) = unbury(grave, &item.session) {
+            let note = format!("what is left stands in {} ({})", show(tombstone), fault.message);
+            item.outcome.notes.push(note);
+        } else if removed == 0 {
+            return withdraw(item, stop);
+        } else {
+            item.outcome.notes.push("some of it was removed before; the archive holds it and is kept".into());
+        }
+        stopped(item.outcome, item.started, stop)
     }
 }
 

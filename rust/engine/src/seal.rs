@@ -70,7 +70,7 @@ impl Seal {
         match format {
             Format::TarGz => {
                 let mut head = [0u8; GZIP_PREFIX];
-                let found = read_at_full(file, &mut head, 0)? && head.starts_with(&GZIP_HEADER[..4]);
+                let found = read_at_full(file, &mut head, 0)? && head.starts_with(&GZIP_HEADER);
                 Ok(found.then(|| Self::of_gzip(&head)).flatten())
             }
             Format::TarZst => {
@@ -89,7 +89,7 @@ impl Seal {
     /// The seal in the first bytes of a gzip file.
     pub fn of_gzip(head: &[u8]) -> Option<Self> {
         let comment = head.get(GZIP_HEADER.len()..GZIP_PREFIX)?;
-        (head[3] == 0x10 && comment[LENGTH] == 0).then(|| Self::parse(&comment[..LENGTH])).flatten()
+        (head.starts_with(&GZIP_HEADER) && comment[LENGTH] == 0).then(|| Self::parse(&comment[..LENGTH])).flatten()
     }
 }
 

@@ -204,11 +204,12 @@ impl Tree {
 
 /// What a failed look at something recorded means: gone or of another kind is a change, the rest an error.
 pub fn gone(op: &'static str, place: &Place<'_>, below: &[u8], errno: Errno) -> Stop {
+    let name = show(if below.is_empty() { place.name } else { below });
     match errno {
-        Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::STALE => Stop::Changed(format!(
-            "{} is gone or was replaced",
-            show(if below.is_empty() { place.name } else { below })
-        )),
+        Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::STALE => {
+            Stop::Changed(format!("{name} is gone or was replaced"))
+        }
+        Errno::BUSY => Stop::Changed(format!("{name} is being changed")),
         e => Stop::Failed(Fault::system(op, place.path_of(below), e)),
     }
 }

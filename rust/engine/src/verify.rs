@@ -316,10 +316,11 @@ fn verify_one(unpacker: &mut Unpacker, path: &[u8], limits: &Limits, control: &C
     }
     let examined = open_archive(path).and_then(|opened| {
         outcome.bytes_out = opened.size;
-        if !codec::looks_like(opened.format, &opened.file).map_err(|e| Fault::io("read", path, &e))? {
+        let foreign = opened.seal.is_none();
+        let framed = codec::looks_like(opened.format, &opened.file).map_err(|e| Fault::io("read", path, &e))?;
+        if foreign && !framed {
             return Err(Stop::Skipped(format!("not a {} file", opened.format.suffix())));
         }
-        let foreign = opened.seal.is_none();
         let mut members = 0u64;
         let examined = examine(unpacker, opened, path, limits, |member, _| {
             members += 1;

@@ -16,7 +16,10 @@ pub fn walk(place: Place<'_>, buffer: &mut DirBuffer, limits: &Limits) -> Result
     // Not there, or no directory, from the start: the job is wrong. Later, the same is a change.
     let fd = sys::open_dir(place.parent, place.name).map_err(|e| Fault::system("open", place.path(), e))?;
     let meta = settled(|| sys::stat(&fd)).map_err(|e| gone("stat", &place, b"", e))?;
-    let device = meta.dev;
+    let (device, mount) = (meta.dev, sys::mount_id(&fd));
+    if mount.is_some() && mount != sys::mount_id(place.parent) {
+        return Err(Stop::Skipped("it is a mount point".into()));
+    }
     tree.entries.push(Entry {
         path: Vec::new(),
         name_at: 0,
@@ -60,7 +63,7 @@ pub fn walk(place: Place<'_>, buffer: &mut DirBuffer, limits: &Limits) -> Result
                     let fd = sys::open_dir(handle.as_fd(), &name).map_err(|e| gone("open", &place, &entry.path, e))?;
                     drop(handle);
                     let meta = settled(|| sys::stat(&fd)).map_err(|e| gone("stat", &place, &entry.path, e))?;
-                    if meta.dev != device {
+                    if meta.dev != device || sys::mount_id(&fd) != mount {
                         return Err(Stop::Skipped(format!("mount point inside: {}", show(&entry.path))));
                     }
                     entry.meta = Some(meta);

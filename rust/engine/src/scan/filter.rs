@@ -48,7 +48,7 @@ impl ScanSpec {
             return Some(Verdict::Young);
         }
         // What is mounted on a session is not gone through, so that the tests in between are left out.
-        (self.one_file_system && own.dev != device).then_some(Verdict::Device)
+        (own.dev != device).then_some(Verdict::Device)
     }
 
     fn is_young(&self, mtime_ns: i64) -> bool {

@@ -79,8 +79,8 @@ impl Looker<'_> {
 
     /// Go through a session, or what is left of one.
     pub fn walk(&mut self, dir: &Dir, name: &[u8], heeds_mark: bool) -> Option<Measured> {
-        let Self { spec, measurer, control, found, .. } = self;
-        let mut walked = measurer.measure(spec.one_file_system, heeds_mark, control, dir, name)?;
+        let Self { measurer, control, found, .. } = self;
+        let mut walked = measurer.measure(heeds_mark, control, dir, name)?;
         found.directories += walked.directories;
         found.entries += walked.entries;
         found.faults.append(&mut walked.faults);

@@ -90,14 +90,7 @@ struct Todo {
 
 impl Measurer {
     /// The directory `name` in `dir`; `None` if it is not there any more, or if the scan was cancelled meanwhile.
-    pub fn measure(
-        &mut self,
-        one_file_system: bool,
-        heeds_mark: bool,
-        control: &Control,
-        dir: &Dir,
-        name: &[u8],
-    ) -> Option<Measured> {
+    pub fn measure(&mut self, heeds_mark: bool, control: &Control, dir: &Dir, name: &[u8]) -> Option<Measured> {
         let parent = dir.fd.as_fd();
         let path = || dir.path_of(name);
         let mut found = Measured { sums: Sums { newest_ns: i64::MIN, ..Sums::default() }, ..Measured::default() };
@@ -108,7 +101,7 @@ impl Measurer {
             Ok((fd, own)) => {
                 found.own = Some(own);
                 found.sums.add(&own);
-                if one_file_system && own.dev != dir.device {
+                if own.dev != dir.device {
                     found.mounted = true;
                     return Some(found);
                 }
@@ -138,7 +131,7 @@ impl Measurer {
             }
             let name = &self.current[name_at..];
             match open(parent.as_fd(), name) {
-                Ok((_, meta)) if one_file_system && Some(meta.dev) != device => found.mounted = true,
+                Ok((_, meta)) if Some(meta.dev) != device => found.mounted = true,
                 Ok((fd, meta)) => {
                     drop(parent); // closed before its last directory is gone through: depth costs no handles
                     found.sums.add(&meta);

@@ -79,6 +79,19 @@ pub fn stat_at(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Meta> {
     rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map(|s| Meta::from_stat(&s))
 }
 
+/// The mount a handle belongs to, which tells a bind mount of the same filesystem; `None` where the kernel does not say.
+#[cfg(target_os = "linux")]
+pub fn mount_id(fd: impl AsFd) -> Option<u64> {
+    use rustix::fs::StatxFlags;
+    let found = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
+    (found.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(found.stx_mnt_id)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn mount_id(_fd: impl AsFd) -> Option<u64> {
+    None
+}
+
 /// Whether the name exists, whatever it is.
 pub fn exists(dir: BorrowedFd<'_>, name: &[u8]) -> Result<bool> {
     match stat_at(dir, name) {

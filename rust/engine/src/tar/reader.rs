@@ -14,6 +14,9 @@ use crate::sys::{Kind, Time};
 /// Longest symlink target Linux makes.
 const MAX_LINK: usize = 4095;
 
+/// Zeros that may follow the end blocks; tapes pad to some MiB.
+const MAX_TAIL: u64 = 1 << 30;
+
 /// What a member is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemberKind {
@@ -248,10 +251,15 @@ impl<'l, R: Read> Reader<'l, R> {
 
     fn end(&mut self) -> Result<()> {
         let mut scratch = [0u8; 16 * 1024];
+        let mut tail = 0u64;
         loop {
             let got = self.source.read(&mut scratch)?;
             if got == 0 {
                 return Ok(());
+            }
+            tail += got as u64;
+            if tail > MAX_TAIL {
+                return Err(Broken::Bad("zeros without end behind the end of the archive".into()));
             }
             if scratch[..got].iter().any(|&b| b != 0) {
                 return Err(Broken::Bad("data after the end of the archive".into()));
@@ -407,7 +415,7 @@ impl<'l, R: Read> Reader<'l, R> {
             path = rest;
         }
         if kind == MemberKind::Dir {
-            if path.is_empty() && !stored.is_empty() || path == b"." {
+            if path.is_empty() && !stored.is_empty() {
                 return Ok(Vec::new());
             }
             path = path.strip_suffix(b"/").unwrap_or(path);

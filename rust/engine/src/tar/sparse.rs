@@ -2,8 +2,8 @@
 
 use super::pad;
 
-/// Longest map that is written or read: about half a million regions.
-pub const MAX_MAP: usize = 16 << 20;
+/// Regions a map may have. A file with more is stored whole.
+pub const MAX_REGIONS: usize = 1_000_000;
 
 /// The padded map for a file of `size` bytes with these data regions.
 pub fn map(regions: &[(u64, u64)], size: u64) -> Vec<u8> {
@@ -24,16 +24,11 @@ pub struct MapParser {
     numbers: Vec<u64>,
     count: Option<u64>,
     pending: Vec<u8>,
-    taken: usize,
 }
 
 impl MapParser {
     /// Take one block; true when the map is complete.
     pub fn block(&mut self, block: &[u8], size: u64) -> Result<bool, &'static str> {
-        self.taken += block.len();
-        if self.taken > MAX_MAP {
-            return Err("a sparse map with too many regions");
-        }
         for &b in block {
             match b {
                 b'\n' => {
@@ -41,9 +36,9 @@ impl MapParser {
                     let n = text.parse::<u64>().map_err(|_| "bad number in the sparse map")?;
                     self.pending.clear();
                     match self.count {
-                        // A region takes at least four bytes of the map and maps at least one byte, but for the last.
-                        None if n > size.saturating_add(1) || n > 1 << 24 => {
-                            return Err("sparse map with too many regions")
+                        // The region that marks a hole at the end comes on top.
+                        None if n > size.saturating_add(1) || n > MAX_REGIONS as u64 + 1 => {
+                            return Err("a sparse map with too many regions");
                         }
                         None => self.count = Some(n),
                         Some(_) => self.numbers.push(n),

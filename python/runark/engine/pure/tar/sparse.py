@@ -85,7 +85,7 @@ def parse_map(take: Callable[[int], bytes], stored: int, real: int, member: byte
             used += BLOCK
 
     count = line()
-    if count > MAX_REGIONS or count * 4 > stored:
+    if count > MAX_REGIONS + 1 or count * 4 > stored:  # one more marks a hole at the end
         raise Damaged(f"its sparse map has {count} regions, more than can be", member)
     regions: list[Region] = []
     position = total = 0
