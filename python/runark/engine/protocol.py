@@ -288,11 +288,11 @@ class Task(Protocol):
     """Archiving, restoring or verifying under way."""
 
     def poll(self, timeout: float) -> list[Outcome] | None:
-        """Wait up to `timeout` seconds for outcomes. Empty list: none yet. None: all jobs ended, all outcomes were given."""
+        """Wait up to `timeout` seconds for outcomes. Empty list: none yet. None: all jobs ended, all were given."""
         ...
 
     def cancel(self) -> None:
-        """Begin nothing more, roll back what is not published, finish the step under way. Every job gets its outcome."""
+        """Begin nothing more, roll back what is not published, end the step under way. Every job gets its outcome."""
         ...
 
     def progress(self) -> Progress: ...

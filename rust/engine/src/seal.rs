@@ -54,8 +54,10 @@ impl Seal {
             let tail = rest.strip_prefix(word.as_bytes())?;
             (*field, rest) = (tail.get(..width)?, tail.get(width..)?);
         }
+        // Twenty digits may say more than 64 bits hold; such a claim is never true, but it is a claim.
         let number = |b: &[u8]| {
-            b.iter().all(u8::is_ascii_digit).then(|| std::str::from_utf8(b).ok()?.parse::<u64>().ok()).flatten()
+            let digits = b.iter().all(u8::is_ascii_digit);
+            digits.then(|| b.iter().fold(0u64, |n, d| n.saturating_mul(10).saturating_add(u64::from(d - b'0'))))
         };
         Some(Self {
             sha256: unhex(fields[0])?,

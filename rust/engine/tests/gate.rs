@@ -241,7 +241,7 @@ fn a_restore_never_touches_what_is_there() {
     assert_eq!((snapshot(&top), names(root.path()).len()), (before, 2));
     // Damage shows before anything has a name.
     let mut content = fs::read(&file).unwrap();
-    let at = content.len() - 9;
+    let at = content.len() - 20;
     content[at] ^= 0x40;
     fs::write(&file, content).unwrap();
     let elsewhere = root.path().join("elsewhere");
