@@ -6,6 +6,8 @@ A fault is `(op, path, errno, message)`; limits are the fields of `Limits` in or
 
 from typing import final
 
+__all__ = ["ScanTask", "Task", "__version__", "archive", "debug", "members", "restore", "scan", "seals", "verify"]
+
 __version__: str
 debug: bool
 """The module was built without optimisation: fine for tests, many times slower than it should be."""

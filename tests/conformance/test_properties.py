@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from runark.engine.protocol import FORMATS, Engine
 from support import reference, tools
 from support.drive import archive_one, restore_one, verify_one
+from support.privileges import is_root
 from support.sessions import NAME, supports
 from support.trees import Dir, Fifo, File, HardLink, Node, Snapshot, Sparse, Symlink, Tree, assert_same, make, snapshot
 
@@ -37,8 +38,14 @@ _WORDS = st.text(st.characters(exclude_characters="/\0", codec="utf-8"), min_siz
 NAMES = st.one_of(_RAW, _LONG, _WORDS, st.sampled_from([b"a", b"a.b", b"a-b", b"a0", b"A", b"..a", b"-"])).filter(
     lambda name: name not in (b".", b"..") and len(name) <= 255
 )
-MODES = st.one_of(st.sampled_from([0o644, 0o755, 0, 0o7777, 0o600]), st.integers(0, 0o7777))
-DIR_MODES = st.one_of(st.sampled_from([0o755, 0o700, 0o2775, 0o1777]), st.integers(0, 0o7777))
+# What its owner cannot read, only root can archive.
+READ, SEARCH = (0, 0) if is_root() else (0o400, 0o500)
+MODES = st.one_of(st.sampled_from([0o644, 0o755, 0, 0o7777, 0o600]), st.integers(0, 0o7777)).map(
+    lambda mode: mode | READ
+)
+DIR_MODES = st.one_of(st.sampled_from([0o755, 0o700, 0o2775, 0o1777]), st.integers(0, 0o7777)).map(
+    lambda mode: mode | SEARCH
+)
 CONTENT = st.one_of(
     st.binary(max_size=300),
     st.sampled_from([0, 1, 511, 512, 513, 1024, 10_239, 10_240, 65_536, 131_073]).map(lambda size: b"c" * size),

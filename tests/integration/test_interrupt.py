@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -10,7 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from conftest import ENGINES
 from support.cli import clean_environment, executable, runark
@@ -149,7 +149,8 @@ def test_locked_root(eng: list[str], tmp_path: Path) -> None:
     many(root, 3)
     runark(*eng, "archive", root, *EXECUTE, "--keep-source").ok()
     before = snapshot(root)
-    with FileLock(root / ".runark" / "lock"):
+    with open(root / ".runark" / "lock", "rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         done = runark(*eng, "archive", root, *EXECUTE).expect(11)
         assert done.err
         assert_same(before, snapshot(root))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from support.privileges import is_root
 from support.trees import (
     DEFAULT_MTIME_NS,
     Dir,
@@ -81,6 +82,8 @@ def everything(directory: PathLike) -> Tree:
     user = xattrs if supports(directory, "xattrs") else {}
     has_acls = supports(directory, "acls")
     long_ascii = "d" * 120
+    # What its owner cannot read, only root can archive.
+    modes = (*((0o000, 0o200) if is_root() else ()), 0o400, 0o600, 0o644, 0o755, 0o777)
     return {
         "a.txt": "hello\n",
         "a": {"x": "a sorts before a.txt and after its own slash"},
@@ -88,7 +91,7 @@ def everything(directory: PathLike) -> Tree:
         "empty file": File(b""),
         "empty dir": Dir(),
         "sizes": {str(size): b"s" * size for size in (1, 511, 512, 513, 1023, 1024, 1025, 65536, 70000)},
-        "modes": {f"{mode:04o}": File(b"m", mode=mode) for mode in (0o000, 0o200, 0o400, 0o600, 0o644, 0o755, 0o777)},
+        "modes": {f"{mode:04o}": File(b"m", mode=mode) for mode in modes},
         "special": {
             "setuid": File(b"m", mode=0o4755),
             "setgid": File(b"m", mode=0o2755),

@@ -19,13 +19,9 @@ import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
 
 from runark.errors import OperationFailed, RootLocked, UnsafePath
 from runark.names import escape
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
 
 __all__ = ["DIRECTORY", "RESERVES", "lock_roots", "reserve_directory", "top_up"]
 
@@ -76,24 +72,47 @@ def top_up(root: bytes) -> str:
 @contextmanager
 def _locked(root: bytes) -> Iterator[str]:
     directory = os.path.join(root, DIRECTORY)
+    note = ""
     try:
         _make(directory)
-        lock = _take(root, os.path.join(directory, b"lock"))
-    except RootLocked:
-        raise
+        flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+        handle = os.open(os.path.join(directory, b"lock"), flags, 0o644)
     except OSError as error:
-        if error.errno not in (*_NO_ROOM, *_NO_WRITE, *_CANNOT_LOCK):
+        if error.errno == errno.ELOOP:
+            raise UnsafePath(
+                f"{escape(directory)}/lock is a symlink; runark's lock must be a plain file: remove it"
+            ) from None
+        if error.errno not in (*_NO_ROOM, *_NO_WRITE):
             raise
-        with _locked_as_it_is(root):
-            yield f"{escape(directory)}: no lock file ({error.strerror}); going on, each session is guarded by itself"
-        return
+        # Lock what takes no inode and no right to write: somebody else's lock file, else the root itself.
+        note = f"{escape(directory)}: no lock file ({error.strerror}); going on, each session is guarded by itself"
+        handle = _open_to_lock(root)
     try:
-        _write_holder(directory)
-        yield ""
-        top_up(root)
+        note = _flock(handle, root) or note
+        if note:
+            yield note
+            return
+        try:
+            _write_holder(directory)
+            yield ""
+            top_up(root)
+        finally:
+            _remove_holder(directory)
     finally:
-        _remove_holder(directory)
-        lock.release()
+        os.close(handle)
+
+
+def _flock(handle: int, root: bytes) -> str:
+    """Lock or raise; gives a note where the filesystem cannot lock."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _HELD:
+            raise RootLocked(_who(root)) from error
+        if error.errno not in _CANNOT_LOCK:
+            raise OperationFailed(f"cannot lock {escape(root)}: {error.strerror}") from error
+        return f"{escape(root)} cannot be locked ({error.strerror}); going on, each session is guarded by itself"
+    return ""
 
 
 def _make(directory: bytes) -> None:
@@ -104,53 +123,6 @@ def _make(directory: bytes) -> None:
             raise UnsafePath(
                 f"{escape(directory)} is not a directory; runark keeps its lock there: remove it"
             ) from None
-
-
-def _take(root: bytes, path: bytes) -> BaseFileLock:
-    from filelock import FileLock, Timeout
-
-    if os.path.islink(path):
-        raise UnsafePath(f"{escape(path)} is a symlink; runark's lock must be a plain file: remove it")
-    lock = FileLock(os.fsdecode(path), timeout=0)
-    try:
-        lock.acquire()
-    except NotImplementedError as error:
-        raise OSError(errno.ENOSYS, "the filesystem cannot lock files") from error
-    except Timeout as error:
-        # filelock takes every refusal for somebody else's lock; a filesystem without locks refuses as well.
-        _probe(path)
-        raise RootLocked(_who(root)) from error
-    return lock
-
-
-def _probe(path: bytes) -> None:
-    """Raises `OSError` if files cannot be locked here at all."""
-    handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in _HELD:
-            raise
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def _locked_as_it_is(root: bytes) -> Iterator[None]:
-    """Where no lock file can be made, lock what takes no inode and no right to write: somebody else's lock file, else
-    the root."""
-    handle = _open_to_lock(root)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in _HELD:
-                raise RootLocked(_who(root)) from error
-            if error.errno not in _CANNOT_LOCK:
-                raise OperationFailed(f"cannot lock {escape(root)}: {error.strerror}") from error
-        yield
-    finally:
-        os.close(handle)
 
 
 def _open_to_lock(root: bytes) -> int:
