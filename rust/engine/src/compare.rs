@@ -86,7 +86,7 @@ pub fn compare(
     if let Some(i) = matching.matched.iter().position(|m| !m) {
         return Ok(Verdict::Different(format!("{} is not in the archive", show(&matching.tree.entries[i].path))));
     }
-    relist(&matching.tree, place, &mut bench.dirs, false)?;
+    relist(&matching.tree, place, &mut bench.dirs)?;
     Ok(Verdict::Equal(matching.tree, summary))
 }
 

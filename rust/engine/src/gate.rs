@@ -51,7 +51,14 @@ pub fn archive(jobs: Vec<ArchiveJob>, options: ArchiveOptions) -> Task {
 struct Parent {
     path: Vec<u8>,
     fd: OwnedFd,
+    mount: Option<u64>,
     settling: Rc<Settling>,
+}
+
+impl Parent {
+    fn place<'a>(&'a self, name: &'a [u8]) -> Place<'a> {
+        Place { parent: self.fd.as_fd(), mount: self.mount, parent_path: &self.path, name }
+    }
 }
 
 /// A session on its way through the gate.
@@ -75,7 +82,7 @@ enum Stage {
 
 impl Item {
     fn place(&self) -> Place<'_> {
-        Place { parent: self.parent.fd.as_fd(), parent_path: &self.parent.path, name: &self.session }
+        self.parent.place(&self.session)
     }
 
     /// The archive, or the part file that became it.
@@ -95,7 +102,7 @@ impl Item {
 
     /// Open the directories again that were closed while the session waited for its batch.
     fn reopen(&mut self) -> Result<(), Stop> {
-        let place = Place { parent: self.parent.fd.as_fd(), parent_path: &self.parent.path, name: &self.session };
+        let place = self.parent.place(&self.session);
         match &mut self.stage {
             Stage::Packed(Packed { tree, .. }) | Stage::Equal(tree, _) => tree.reopen(place),
         }
@@ -220,8 +227,10 @@ impl Worker<'_> {
         let at = slash.ok_or_else(|| Fault::own("open", job.path.clone(), "not the absolute path of a session"))?;
         let (above, session) = (&job.path[..at.max(1)], &job.path[at + 1..]);
         let parent = self.parent(above)?;
-        let place = Place { parent: parent.fd.as_fd(), parent_path: &parent.path, name: session };
-        let source = sys::exists(place.parent, session).map_err(|e| Fault::system("stat", job.path.clone(), e))?;
+        let place = parent.place(session);
+        // Without leftovers, opening the session says whether it is there.
+        let source = job.leftovers.is_empty()
+            || sys::exists(place.parent, session).map_err(|e| Fault::system("stat", job.path.clone(), e))?;
         for leftover in &job.leftovers {
             if leftover.ends_with(b".part") {
                 reap(place, leftover, source)?;
@@ -273,7 +282,8 @@ impl Worker<'_> {
             return Ok(Rc::clone(parent));
         }
         let fd = sys::open_root(path).map_err(|e| Fault::system("open", path, e))?;
-        let dev = sys::stat(&fd).map_err(|e| Fault::system("stat", path, e))?.dev;
+        let (meta, mount) = sys::stat_dir(&fd).map_err(|e| Fault::system("stat", path, e))?;
+        let dev = meta.dev;
         let settling = match self.settlings.get(&dev) {
             Some(settling) => Rc::clone(settling),
             None => {
@@ -282,7 +292,7 @@ impl Worker<'_> {
                 settling
             }
         };
-        let parent = Rc::new(Parent { path: path.to_vec(), fd, settling });
+        let parent = Rc::new(Parent { path: path.to_vec(), fd, mount, settling });
         self.parent = Some(Rc::clone(&parent));
         Ok(parent)
     }
@@ -297,7 +307,7 @@ impl Worker<'_> {
         outcome: &mut Outcome,
         started: Instant,
     ) -> Result<Met, Stop> {
-        let place = Place { parent: parent.fd.as_fd(), parent_path: &parent.path, name: session };
+        let place = parent.place(session);
         let path = join(&parent.path, archive);
         let opened = open_archive_at(place.parent, archive, &path)?;
         let file = opened.file.try_clone().map_err(|e| Fault::io("open", path.clone(), &e))?;
@@ -345,7 +355,7 @@ impl Worker<'_> {
         outcome: &Outcome,
         started: Instant,
     ) -> Result<Outcome, Stop> {
-        let place = Place { parent: parent.fd.as_fd(), parent_path: &parent.path, name: tombstone };
+        let place = parent.place(tombstone);
         let mut item_outcome = outcome.clone();
         let mut archive = None;
         for format in Format::ALL {

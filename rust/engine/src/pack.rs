@@ -166,7 +166,7 @@ impl Packing<'_> {
             self.count_readers(&meta);
             tree.entries[i].meta = Some(meta);
         }
-        relist(&tree, self.place, &mut bench.dirs, false)?;
+        relist(&tree, self.place, &mut bench.dirs)?;
         bench.tar.extend_from_slice(&tar::END);
         let entries = tree.entries.len() as u64;
         let (part, seal, size, blocks) = self.finish(bench, entries)?;

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use crate::error::{show, Fault, Stop};
 use crate::session::{gone, join, Entry, Place, Tree};
 use crate::sys::{self, DirBuffer, Kind, Meta};
-use crate::walk::relist;
+use crate::walk::relist_renamed;
 
 /// How a removal that did not finish left things.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ pub fn remove(tree: &Tree, place: Place<'_>, buffer: &mut DirBuffer, partial: bo
 
 fn clear(tree: &Tree, place: Place<'_>, buffer: &mut DirBuffer, partial: bool, removed: &mut u64) -> Result<(), Stop> {
     if !partial {
-        relist(tree, place, buffer, true)?;
+        relist_renamed(tree, place, buffer)?;
     }
     let linked = tree.entries.iter().any(|e| e.kind == Kind::File && e.meta.is_some_and(|m| m.nlink > 1));
     // In their order a directory comes before what is in it: backwards, it comes after.

@@ -53,10 +53,9 @@ pub struct Listing {
 
 impl Listing {
     pub fn add(&mut self, name: &[u8]) {
-        use std::hash::{Hash, Hasher};
-        #[allow(deprecated)] // fixed keys: the two digests compared may be taken in different threads
-        let mut hasher = std::hash::SipHasher::new();
-        name.hash(&mut hasher);
+        use std::hash::{DefaultHasher, Hasher};
+        let mut hasher = DefaultHasher::new(); // the same keys each time
+        hasher.write(name);
         self.count += 1;
         self.digest = self.digest.wrapping_add(hasher.finish());
     }
@@ -81,6 +80,8 @@ impl AsFd for Handle<'_> {
 #[derive(Clone, Copy)]
 pub struct Place<'a> {
     pub parent: BorrowedFd<'a>,
+    /// The mount of the parent, where the kernel tells.
+    pub mount: Option<u64>,
     pub parent_path: &'a [u8],
     pub name: &'a [u8],
 }

@@ -15,69 +15,59 @@ pub fn walk(place: Place<'_>, buffer: &mut DirBuffer, limits: &Limits) -> Result
     let mut tree = Tree::default();
     // Not there, or no directory, from the start: the job is wrong. Later, the same is a change.
     let fd = sys::open_dir(place.parent, place.name).map_err(|e| Fault::system("open", place.path(), e))?;
-    let meta = settled(|| sys::stat(&fd)).map_err(|e| gone("stat", &place, b"", e))?;
-    let (device, mount) = (meta.dev, sys::mount_id(&fd));
-    if mount.is_some() && mount != sys::mount_id(place.parent) {
+    let (meta, mount) = record(&fd).map_err(|e| gone("stat", &place, b"", e))?;
+    if mount != place.mount {
         return Err(Stop::Skipped("it is a mount point".into()));
     }
-    tree.entries.push(Entry {
-        path: Vec::new(),
-        name_at: 0,
-        parent: NO_DIR,
-        dir: 0,
-        kind: Kind::Dir,
-        meta: Some(meta),
-    });
+    let device = meta.dev;
+    tree.entries.push(Entry { path: vec![], name_at: 0, parent: NO_DIR, dir: 0, kind: Kind::Dir, meta: Some(meta) });
     tree.add_dir(NO_DIR, place.name, meta, fd);
     let mut todo = vec![0usize]; // entry indices of directories not yet listed
     while let Some(at) = todo.pop() {
         let dir = tree.entries[at].dir;
         let base = tree.entries[at].path.clone();
         let depth = 2 + base.iter().filter(|&&b| b == b'/').count() + usize::from(!base.is_empty());
+        let first = tree.entries.len();
         let handle = tree.dir(place, dir)?;
-        let (listing, found) = list(&handle, buffer).map_err(|e| Fault::system("list", place.path_of(&base), e))?;
+        let (listing, mut found) =
+            list(&handle, dir, &base, buffer).map_err(|e| Fault::system("list", place.path_of(&base), e))?;
+        for entry in found.iter_mut().filter(|entry| entry.kind == Kind::Unknown) {
+            let look = sys::stat_at(handle.as_fd(), entry.name());
+            entry.kind = look.map_err(|e| gone("stat", &place, &entry.path, e))?.kind;
+        }
         drop(handle);
         tree.dirs[dir as usize].listing = listing;
         if depth > limits.max_depth && !found.is_empty() {
             return Err(Stop::Skipped(format!("more than {} levels deep", limits.max_depth)));
         }
-        for (name, kind) in found {
-            let mut path = Vec::with_capacity(base.len() + 1 + name.len());
-            path.extend_from_slice(&base);
-            if !base.is_empty() {
-                path.push(b'/');
-            }
-            let name_at = path.len();
-            path.extend_from_slice(&name);
-            if path.len() + 2 + place.name.len() > limits.max_path {
+        tree.entries.append(&mut found);
+        if tree.entries.len() as u64 > limits.max_entries {
+            return Err(Stop::Skipped(format!("more than {} entries", limits.max_entries)));
+        }
+        for i in first..tree.entries.len() {
+            let entry = &tree.entries[i];
+            if entry.path.len() + 2 + place.name.len() > limits.max_path {
                 return Err(Stop::Skipped(format!("a path longer than {} bytes", limits.max_path)));
             }
-            let handle = tree.dir(place, dir)?;
-            let kind = match kind {
-                Kind::Unknown => sys::stat_at(handle.as_fd(), &name).map_err(|e| gone("stat", &place, &path, e))?.kind,
-                known => known,
-            };
-            let mut entry = Entry { path, name_at, parent: dir, dir: NO_DIR, kind, meta: None };
-            match kind {
+            match entry.kind {
                 Kind::Dir => {
-                    let fd = sys::open_dir(handle.as_fd(), &name).map_err(|e| gone("open", &place, &entry.path, e))?;
+                    let handle = tree.dir(place, dir)?;
+                    let fd = sys::open_dir(handle.as_fd(), entry.name())
+                        .map_err(|e| gone("open", &place, &entry.path, e))?;
                     drop(handle);
-                    let meta = settled(|| sys::stat(&fd)).map_err(|e| gone("stat", &place, &entry.path, e))?;
-                    if meta.dev != device || sys::mount_id(&fd) != mount {
+                    let (meta, own) = record(&fd).map_err(|e| gone("stat", &place, &entry.path, e))?;
+                    if meta.dev != device || own != mount {
                         return Err(Stop::Skipped(format!("mount point inside: {}", show(&entry.path))));
                     }
-                    entry.meta = Some(meta);
-                    entry.dir = tree.add_dir(dir, &name, meta, fd);
-                    todo.push(tree.entries.len());
+                    let name = entry.name().to_vec();
+                    tree.entries[i].meta = Some(meta);
+                    tree.entries[i].dir = tree.add_dir(dir, &name, meta, fd);
+                    todo.push(i);
                 }
                 Kind::Socket => return Err(Stop::Skipped(format!("socket: {}", show(&entry.path)))),
                 Kind::Device => return Err(Stop::Skipped(format!("device node: {}", show(&entry.path)))),
                 Kind::Unknown => return Err(Stop::Skipped(format!("unknown kind of file: {}", show(&entry.path)))),
                 Kind::File | Kind::Symlink | Kind::Fifo => {}
-            }
-            tree.entries.push(entry);
-            if tree.entries.len() as u64 > limits.max_entries {
-                return Err(Stop::Skipped(format!("more than {} entries", limits.max_entries)));
             }
         }
     }
@@ -94,41 +84,77 @@ pub fn order(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
     }
 }
 
-type Found = Vec<(Vec<u8>, Kind)>;
-
-fn list(fd: &impl AsFd, buffer: &mut DirBuffer) -> rustix::io::Result<(Listing, Found)> {
+/// The names in a directory as entries below `base`.
+fn list(fd: &impl AsFd, parent: u32, base: &[u8], buffer: &mut DirBuffer) -> rustix::io::Result<(Listing, Vec<Entry>)> {
     let mut listing = Listing::default();
     let mut found = Vec::new();
+    let name_at = if base.is_empty() { 0 } else { base.len() + 1 };
     let each = |name: &[u8], kind| {
         listing.add(name);
-        found.push((name.to_vec(), kind));
+        let mut path = Vec::with_capacity(name_at + name.len());
+        path.extend_from_slice(base);
+        if name_at > 0 {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+        found.push(Entry { path, name_at, parent, dir: NO_DIR, kind, meta: None });
     };
     sys::list_dir(fd.as_fd(), buffer, each, || {})?;
     Ok((listing, found))
 }
 
+/// A directory's settled record and its mount.
+fn record(fd: &impl AsFd) -> rustix::io::Result<(Meta, Option<u64>)> {
+    let mut mount = None;
+    let meta = settled(|| {
+        let (meta, own) = sys::stat_dir(fd)?;
+        mount = own;
+        Ok(meta)
+    })?;
+    Ok((meta, mount))
+}
+
 /// List every directory once more: the same names, the same record. What was added, renamed or removed since shows.
-pub fn relist(tree: &Tree, place: Place<'_>, buffer: &mut DirBuffer, renamed: bool) -> Result<(), Stop> {
+pub fn relist(tree: &Tree, place: Place<'_>, buffer: &mut DirBuffer) -> Result<(), Stop> {
     for (i, node) in tree.dirs.iter().enumerate() {
         let handle = tree.dir(place, i as u32)?;
-        let mut listing = Listing::default();
-        sys::seek_to(&handle, 0)
-            .and_then(|()| sys::list_dir(handle.as_fd(), buffer, |name, _| listing.add(name), || {}))
-            .map_err(|e| Fault::system("list", place.path(), e))?;
         let now = sys::stat(&handle).map_err(|e| Fault::system("stat", place.path(), e))?;
-        // Renaming the session directory itself changes its own ctime, nothing else.
-        let same = if renamed && i == 0 { now.mtime == node.meta.mtime } else { now.unchanged(&node.meta) };
-        if listing != node.listing || !same {
+        if !now.unchanged(&node.meta) || list_again(&handle, buffer, place)? != node.listing {
             return Err(Stop::Changed(format!("directory {} changed", show(&node.name))));
         }
     }
     Ok(())
 }
 
+/// The same of a session that was just renamed. That changes the ctime of its own directory, so this one is listed; for the
+/// others a record that has not changed says that no name has.
+pub fn relist_renamed(tree: &Tree, place: Place<'_>, buffer: &mut DirBuffer) -> Result<(), Stop> {
+    for (i, node) in tree.dirs.iter().enumerate() {
+        let handle = tree.dir(place, i as u32)?;
+        let now = sys::stat(&handle).map_err(|e| Fault::system("stat", place.path(), e))?;
+        let same = match i {
+            0 => now.mtime == node.meta.mtime && list_again(&handle, buffer, place)? == node.listing,
+            _ => now.unchanged(&node.meta),
+        };
+        if !same {
+            return Err(Stop::Changed(format!("directory {} changed", show(&node.name))));
+        }
+    }
+    Ok(())
+}
+
+fn list_again(handle: &impl AsFd, buffer: &mut DirBuffer, place: Place<'_>) -> Result<Listing, Stop> {
+    let mut listing = Listing::default();
+    sys::seek_to(handle, 0)
+        .and_then(|()| sys::list_dir(handle.as_fd(), buffer, |name, _| listing.add(name), || {}))
+        .map_err(|e| Fault::system("list", place.path(), e))?;
+    Ok(listing)
+}
+
 /// A record taken late enough that any later change gives another ctime: timestamps move in ticks (10 ms at most on
 /// Linux, 2 s on the coarsest filesystems), so a file changed within the last tick is looked at again after it. What has
 /// changed by then is being worked on: `EBUSY`, which [`gone`] takes for a change.
-pub fn settled(look: impl Fn() -> rustix::io::Result<Meta>) -> rustix::io::Result<Meta> {
+pub fn settled(mut look: impl FnMut() -> rustix::io::Result<Meta>) -> rustix::io::Result<Meta> {
     let meta = look()?;
     let wait = fresh_for(&meta, Time::now());
     if wait == 0 {

@@ -78,6 +78,24 @@ impl Meta {
         }
     }
 
+    #[cfg(target_os = "linux")]
+    pub fn from_statx(s: &rustix::fs::Statx) -> Self {
+        let time = |t: rustix::fs::StatxTimestamp| Time { sec: t.tv_sec, nsec: t.tv_nsec };
+        Self {
+            kind: FileType::from_raw_mode(u32::from(s.stx_mode)).into(),
+            mode: u32::from(s.stx_mode) & 0o7777,
+            dev: rustix::fs::makedev(s.stx_dev_major, s.stx_dev_minor),
+            ino: s.stx_ino,
+            nlink: u64::from(s.stx_nlink),
+            uid: s.stx_uid,
+            gid: s.stx_gid,
+            size: s.stx_size,
+            allocated: s.stx_blocks * 512,
+            mtime: time(s.stx_mtime),
+            ctime: time(s.stx_ctime),
+        }
+    }
+
     pub fn same_inode(&self, other: &Meta) -> bool {
         self.dev == other.dev && self.ino == other.ino && self.kind == other.kind
     }

@@ -79,17 +79,26 @@ pub fn stat_at(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Meta> {
     rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map(|s| Meta::from_stat(&s))
 }
 
-/// The mount a handle belongs to, which tells a bind mount of the same filesystem; `None` where the kernel does not say.
+/// A directory's record and the mount it belongs to, which tells a bind mount of the same filesystem; `None` where the
+/// kernel does not say.
 #[cfg(target_os = "linux")]
-pub fn mount_id(fd: impl AsFd) -> Option<u64> {
+pub fn stat_dir(fd: impl AsFd) -> Result<(Meta, Option<u64>)> {
     use rustix::fs::StatxFlags;
-    let found = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
-    (found.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(found.stx_mnt_id)
+    let wanted = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
+    match rustix::fs::statx(&fd, c"", AtFlags::EMPTY_PATH, wanted) {
+        Ok(found) => {
+            let told = found.stx_mask & StatxFlags::MNT_ID.bits() != 0;
+            Ok((Meta::from_statx(&found), told.then_some(found.stx_mnt_id)))
+        }
+        // Some sandboxes refuse statx.
+        Err(Errno::NOSYS | Errno::PERM) => Ok((stat(fd)?, None)),
+        Err(e) => Err(e),
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
-pub fn mount_id(_fd: impl AsFd) -> Option<u64> {
-    None
+pub fn stat_dir(fd: impl AsFd) -> Result<(Meta, Option<u64>)> {
+    Ok((stat(fd)?, None))
 }
 
 /// Whether the name exists, whatever it is.
