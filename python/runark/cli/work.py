@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,6 +17,8 @@ from runark.engine.protocol import Fault, Outcome
 
 __all__ = ["Work", "finish", "show_result", "tell", "tell_faults", "working"]
 
+_OPEN_FILES = 65_536
+
 
 class Work(NamedTuple):
     """The control to hand to the verb, and the signal that came."""
@@ -27,6 +30,7 @@ class Work(NamedTuple):
 @contextmanager
 def working(quiet: bool, *, unit: str = "sessions", events: bytes | None = None) -> Iterator[Work]:
     """Signals stop the work, progress is shown, outcomes are written to `events` as they come."""
+    _allow_many_files()
     with ExitStack() as stack:
         display = Display(quiet, unit)
         stack.callback(display.close)
@@ -35,6 +39,14 @@ def working(quiet: bool, *, unit: str = "sessions", events: bytes | None = None)
             take = _Events(stack.enter_context(open(events, "a", encoding="ascii"))).take
         control = Control(take, display.progress, display.begin)
         yield Work(control, stack.enter_context(Signals(control)))
+
+
+def _allow_many_files() -> None:
+    """Up to the hard limit: an engine makes its batches, and so its syncs, as large as it may have files open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class _Events:
@@ -50,7 +62,8 @@ class _Events:
 
 
 def tell(text: str) -> None:
-    """A line on stderr."""
+    """A line on stderr, after what stdout has been given: in a file or pipe that takes both the order holds."""
+    sys.stdout.flush()
     print(f"runark: {text}", file=sys.stderr)
 
 
