@@ -38,13 +38,13 @@ _WORDS = st.text(st.characters(exclude_characters="/\0", codec="utf-8"), min_siz
 NAMES = st.one_of(_RAW, _LONG, _WORDS, st.sampled_from([b"a", b"a.b", b"a-b", b"a0", b"A", b"..a", b"-"])).filter(
     lambda name: name not in (b".", b"..") and len(name) <= 255
 )
-# What its owner cannot read, only root can archive.
-READ, SEARCH = (0, 0) if is_root() else (0o400, 0o500)
+# What its owner cannot read, or remove from, only root can archive.
+READ, ALL = (0, 0) if is_root() else (0o400, 0o700)
 MODES = st.one_of(st.sampled_from([0o644, 0o755, 0, 0o7777, 0o600]), st.integers(0, 0o7777)).map(
     lambda mode: mode | READ
 )
 DIR_MODES = st.one_of(st.sampled_from([0o755, 0o700, 0o2775, 0o1777]), st.integers(0, 0o7777)).map(
-    lambda mode: mode | SEARCH
+    lambda mode: mode | ALL
 )
 CONTENT = st.one_of(
     st.binary(max_size=300),

@@ -154,6 +154,20 @@ def test_parent_that_cannot_be_written(engine: Engine, tmp_path: Path) -> None:
     os.chmod(tmp_path / "root", 0o755)
 
 
+def test_directory_that_cannot_be_emptied(engine: Engine, tmp_path: Path) -> None:
+    """Readable, but not writable for who runs this: the session stays whole, or its archive is sound."""
+    session = make(tmp_path / NAME, {"a": "x", "locked": Dir({"b": "y"}, mode=0o500), "z": {"c": "z"}})
+    before = snapshot(session)
+    outcome: Outcome = apart.call(engine.name, "archive_one", str(tmp_path / NAME), prefix=without_override())
+    assert outcome.action == "failed", outcome
+    assert outcome.fault is not None and b"locked" in outcome.fault.path, outcome
+    if os.path.exists(session):
+        assert_same(before, snapshot(session))
+    else:
+        assert restore_one(engine, session + b".tar.gz", tmp_path / "proof", same_owner=True).action == "restored"
+        assert_same(before, snapshot(tmp_path / "proof"))
+
+
 @pytest.mark.parametrize("what", ["missing", "file", "symlink"])
 def test_not_a_session_directory(engine: Engine, tmp_path: Path, what: str) -> None:
     real = make(tmp_path / "real", plain())

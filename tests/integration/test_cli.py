@@ -476,7 +476,7 @@ def test_engines_by_turns(root: Path) -> None:
 
 def test_several_roots_and_odd_modes(eng: list[str], tmp_path: Path) -> None:
     one = make(tmp_path / "one", {NAME: Dir({"secret": File(b"s", mode=0o600)}, mode=0o700)})
-    two = make(tmp_path / "two", {NAME: Dir({"d": Dir({"x": "y"}, mode=0o500)}, mtime_ns=DEFAULT_MTIME_NS + 1)})
+    two = make(tmp_path / "two", {NAME: Dir({"d": Dir({"x": "y"}, mode=0o750)}, mtime_ns=DEFAULT_MTIME_NS + 1)})
     before = [snapshot(one), snapshot(two)]
     runark(*eng, "archive", one, two, "--execute").ok()
     assert os.stat(one + b"/" + NAME.encode() + b".tar.gz").st_mode & 0o777 == 0o600

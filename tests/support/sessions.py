@@ -82,7 +82,7 @@ def everything(directory: PathLike) -> Tree:
     user = xattrs if supports(directory, "xattrs") else {}
     has_acls = supports(directory, "acls")
     long_ascii = "d" * 120
-    # What its owner cannot read, only root can archive.
+    # What its owner cannot read, or remove from, only root can archive.
     modes = (*((0o000, 0o200) if is_root() else ()), 0o400, 0o600, 0o644, 0o755, 0o777)
     return {
         "a.txt": "hello\n",
@@ -98,7 +98,7 @@ def everything(directory: PathLike) -> Tree:
             "sticky": Dir(mode=0o1777),
             "group": Dir({"in": "x"}, mode=0o2770),
         },
-        "locked": Dir({"inner": {"file": "reached by handle"}}, mode=0o500),
+        "locked": Dir({"inner": {"file": "reached by handle"}}, mode=0o500 if is_root() else 0o700),
         "times": {
             "whole": File(b"t", mtime_ns=1_600_000_000_000_000_000),
             "nanoseconds": File(b"t", mtime_ns=1_600_000_000_000_000_001),

@@ -16,6 +16,7 @@ from runark.engine.pure import gate, publish, remove, sys
 from runark.engine.pure.ends import Changed, Control
 from runark.engine.pure.place import Place
 from runark.engine.pure.publish import inode_of, stands, take_away
+from runark.engine.pure.walk import Entry
 
 
 def _session(root: Path, name: str = "S") -> Path:
@@ -80,9 +81,9 @@ def test_nothing_is_removed_without_the_archive(tmp_path: Path, monkeypatch: pyt
     session = _session(tmp_path)
     entomb = remove.entomb
 
-    def meanwhile(place: Place, name: bytes) -> bytes:
+    def meanwhile(place: Place, top: Entry) -> bytes:
         (tmp_path / "S.tar.gz").rename(tmp_path / "taken")
-        return entomb(place, name)
+        return entomb(place, top)
 
     monkeypatch.setattr(remove, "entomb", meanwhile)
     outcome = _archive(session)

@@ -12,6 +12,7 @@ use crate::pack::Bench;
 use crate::session::{gone, Entry, Place, Tree};
 use crate::sys::{self, Kind, Meta};
 use crate::tar::reader::{Member, MemberKind};
+use crate::task::Control;
 use crate::verify::{examine, Data, Opened, Summary};
 use crate::walk::{order, relist, settled, walk};
 
@@ -41,6 +42,7 @@ pub enum Verdict {
 ///
 /// `claim`: the directory is to be removed because of this; the claim holds as long as the tree. Errors are those of the
 /// source: `Changed`, `Failed`, `Skipped`.
+#[allow(clippy::too_many_arguments)] // what is compared, and how
 pub fn compare(
     bench: &mut Bench,
     place: Place<'_>,
@@ -49,6 +51,7 @@ pub fn compare(
     archive_path: &[u8],
     extent: Extent,
     claim: bool,
+    control: &Control,
 ) -> Result<Verdict, Stop> {
     let limits = Limits::default();
     let tree = walk(place, &mut bench.dirs, &limits)?;
@@ -61,6 +64,7 @@ pub fn compare(
         place,
         session,
         extent,
+        control,
         matched: vec![false; tree.entries.len()],
         tree,
         first_of: HashMap::new(),
@@ -68,7 +72,10 @@ pub fn compare(
         difference: None,
     };
     let mut unpacker = std::mem::take(&mut bench.unpacker);
-    let examined = examine(&mut unpacker, archive, archive_path, &limits, |member, data| {
+    let examined = examine(&mut unpacker, archive, archive_path, &limits, control, |member, data| {
+        if control.is_cancelled() {
+            return Err(Stop::Cancelled);
+        }
         if matching.difference.is_none() {
             matching.difference = matching.member(bench, &member, data)?;
         }
@@ -104,12 +111,13 @@ struct Matching<'a> {
     place: Place<'a>,
     session: &'a [u8],
     extent: Extent,
+    control: &'a Control,
     tree: Tree,
     matched: Vec<bool>,
     /// Inode of each file member met, to tell hard links from equal files.
     first_of: HashMap<u64, usize>,
-    /// Of file members that are gone, by stored path: a hard link of theirs may be left.
-    digests: HashMap<Vec<u8>, [u8; 32]>,
+    /// Digest and attributes of file members that are gone, by stored path: a hard link of theirs may be left.
+    digests: HashMap<Vec<u8>, ([u8; 32], Attributes)>,
     /// Sizes of the files that are left.
     sizes: HashSet<u64>,
     difference: Option<String>,
@@ -127,7 +135,7 @@ impl Matching<'_> {
                 // A hard link of it may be left; then its content has to be known.
                 if member.kind == MemberKind::File && self.sizes.contains(&member.size) {
                     let digest = hash_member(member, data)?;
-                    self.digests.insert(member.path.clone(), digest);
+                    self.digests.insert(member.path.clone(), (digest, member.xattrs.clone()));
                 }
                 return Ok(None);
             }
@@ -201,9 +209,14 @@ impl Matching<'_> {
             if first.is_some_and(|f| self.tree.entries[f].path == target) {
                 None
             } else if self.extent == Extent::Rest {
-                let digest = hash_file(&fd).map_err(self.fault("read", entry))?;
-                let same = self.digests.get(&member.link) == Some(&digest);
-                (!same).then_some("other content")
+                let held = attributes(bench, &fd).map_err(self.fault("getxattr", entry))?;
+                let digest = hash_file(&fd, self.control, &self.fault("read", entry))?;
+                match self.digests.get(&member.link) {
+                    Some((first, kept)) if *first == digest => {
+                        (!equal_attributes(&held, kept)).then_some("other attributes")
+                    }
+                    _ => Some("other content"),
+                }
             } else {
                 Some("another hard link")
             }
@@ -236,6 +249,9 @@ impl Matching<'_> {
         let dir = self.tree.dir(self.place, entry.parent)?;
         let gone = |e| gone("stat", &self.place, &entry.path, e);
         let meta = settled(|| sys::stat_at(dir.as_fd(), entry.name())).map_err(gone)?;
+        if meta.kind != entry.kind {
+            return Err(Stop::Changed(format!("{} was replaced", show(&entry.path))));
+        }
         let same =
             member.kind == MemberKind::Fifo || sys::read_link(dir.as_fd(), entry.name()).map_err(gone)? == member.link;
         Ok((meta, (!same).then_some("another target")))
@@ -255,7 +271,11 @@ fn attributes(bench: &mut Bench, fd: impl AsFd) -> rustix::io::Result<Attributes
 }
 
 fn same_attributes(held: &Attributes, member: &Member) -> bool {
-    held.len() == member.xattrs.len() && held.iter().all(|pair| member.xattrs.contains(pair))
+    equal_attributes(held, &member.xattrs)
+}
+
+fn equal_attributes(held: &Attributes, kept: &Attributes) -> bool {
+    held.len() == kept.len() && held.iter().all(|pair| kept.contains(pair))
 }
 
 /// Compare the file with the member's data. Holes count as zeros, and where both have one nothing is read.
@@ -303,7 +323,9 @@ fn zero_between(
     regions: &[(u64, u64)],
     buf: &mut [u8],
 ) -> rustix::io::Result<bool> {
-    for &(start, len) in regions {
+    // There may be a million on either side: only those that lie between are gone through.
+    let first = regions.partition_point(|&(start, len)| start + len <= from);
+    for &(start, len) in regions[first..].iter().take_while(|&&(start, _)| start < to) {
         let (mut at, end) = (start.max(from), (start + len).min(to));
         if at < end {
             sys::seek_to(fd, at)?;
@@ -346,11 +368,14 @@ fn hash_member(member: &Member, data: &mut Data<'_, '_>) -> Result<[u8; 32], Sto
     Ok(hash.finalize().into())
 }
 
-fn hash_file(fd: &impl AsFd) -> rustix::io::Result<[u8; 32]> {
+fn hash_file(fd: &impl AsFd, control: &Control, fault: &impl Fn(rustix::io::Errno) -> Stop) -> Result<[u8; 32], Stop> {
     let mut hash = Sha256::new();
     let mut buf = vec![0u8; STEP];
     loop {
-        match sys::read_full(fd, &mut buf)? {
+        if control.is_cancelled() {
+            return Err(Stop::Cancelled);
+        }
+        match sys::read_full(fd, &mut buf).map_err(fault)? {
             0 => return Ok(hash.finalize().into()),
             n => hash.update(&buf[..n]),
         }

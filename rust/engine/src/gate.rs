@@ -4,22 +4,26 @@
 //! recognised by names (`docs/durability.md`), so there is no journal. At every instant either the source is whole and in its
 //! place, or a published, durable and re-read archive holds it.
 
-use std::collections::{HashMap, HashSet};
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
 
 use crate::compare::{compare, Extent, Verdict};
 use crate::error::{show, Fault, Stop};
 use crate::options::{ArchiveJob, ArchiveOptions, Format, Outcome};
 use crate::pack::{pack, Bench, Packed, Part};
-use crate::publish::{publish, set_aside};
+use crate::publish::{publish, set_aside, Home};
 use crate::remove::{bury, recheck, remove, unbury, Unfinished};
 use crate::seal::{hex, Seal};
-use crate::session::{join, Place, Tree};
+use crate::session::{is_ours, join, keep_open, Place, Tree, OPEN_DIRS};
 use crate::settle::Settling;
-use crate::sys::{self, Kind};
+use crate::sys::{self, Kind, Meta};
 use crate::task::{Control, Task};
 use crate::verify::{open_archive_at, verify_part};
 
@@ -29,23 +33,53 @@ const BATCH_TIME: Duration = Duration::from_secs(5);
 
 /// Archive sessions in the background.
 pub fn archive(jobs: Vec<ArchiveJob>, options: ArchiveOptions) -> Task {
-    let workers = options.jobs.clamp(1, jobs.len().max(1));
+    let (workers, keep, batch) = shares(options.jobs.clamp(1, jobs.len().max(1)), sys::max_open());
     // Few large sessions: the threads that have none of their own compress blocks for the others.
     let threads = options.jobs.max(1).div_ceil(workers);
-    let batch = (sys::max_open() / 2 / (3 * workers as u64)).clamp(8, BATCH_SESSIONS as u64) as usize;
     Task::start(workers, jobs.len(), move |control| {
-        let mut worker = Worker {
-            batch,
-            options: &options,
-            threads,
-            control,
-            bench: Bench::new(options.format, options.level),
-            parent: None,
-            settlings: HashMap::new(),
-        };
-        worker.run(&jobs);
+        keep_open(keep);
+        let open = RefCell::default();
+        loop {
+            let mut worker = Worker {
+                batch,
+                options: &options,
+                threads,
+                control,
+                bench: Bench::new(options.format, options.level),
+                parent: None,
+                settlings: HashMap::new(),
+                jobs: &jobs,
+                open: &open,
+            };
+            if catch_unwind(AssertUnwindSafe(|| worker.run())).is_ok() {
+                return;
+            }
+            // A defect, whose message went to stderr. Nobody waits in vain, and the other sessions are gone on with.
+            let left = open.take();
+            control.report(left.into_iter().map(|i| {
+                let fault = Fault::own("work", jobs[i].path.clone(), FALLEN);
+                let outcome = Outcome { path: jobs[i].path.clone(), ..Outcome::default() };
+                stopped(outcome, Instant::now(), Stop::Failed(fault))
+            }));
+        }
     })
 }
+
+const FALLEN: &str = "the engine broke off because of a defect in it; the session is whole or its archive is proven";
+
+/// How many workers there are, how many directories each keeps open in a session and how many sessions it has in a batch, with
+/// `most` files open in the process: a quarter of them is left to the program around us. A session that waits for its batch holds
+/// two, its directory and its part file; the one at hand some more.
+fn shares(workers: usize, most: u64) -> (usize, usize, usize) {
+    let most = (most / 4 * 3).min(1 << 20) as usize;
+    let workers = workers.min(most / (HANDLES + 4 + 2 * 4)).max(1);
+    let share = most / workers;
+    let keep = (share / 3).clamp(4, OPEN_DIRS);
+    (workers, keep, (share.saturating_sub(keep + HANDLES) / 2).clamp(4, BATCH_SESSIONS))
+}
+
+/// Files a worker has open besides those: parent, filesystem, what is read and written at the moment.
+const HANDLES: usize = 8;
 
 /// The directory that holds a session.
 struct Parent {
@@ -61,13 +95,19 @@ impl Parent {
     }
 }
 
+impl Parent {
+    fn home(&self) -> Home<'_> {
+        Home { fd: self.fd.as_fd(), path: &self.path }
+    }
+}
+
 /// A session on its way through the gate.
 struct Item {
     parent: Rc<Parent>,
     session: Vec<u8>,
     archive: Vec<u8>,
-    /// An archive that has the place: its name, and what it will be called when it is moved aside.
-    displaced: Option<(Vec<u8>, &'static str)>,
+    /// Archives of the session that are not it: moved aside before the new one gets its name.
+    displaced: Vec<Unlike>,
     stage: Stage,
     outcome: Outcome,
     started: Instant,
@@ -80,7 +120,21 @@ enum Stage {
     Equal(Tree, File),
 }
 
+/// An archive beside its session that does not hold it.
+struct Unlike {
+    name: Vec<u8>,
+    /// The file as it was compared.
+    meta: Meta,
+    /// What it will be called when it is moved aside.
+    word: &'static str,
+}
+
 impl Item {
+    /// What it weighs in its batch, in bytes: its content, and the records and headers kept of every entry.
+    fn weight(&self) -> u64 {
+        self.outcome.bytes_in.saturating_add(self.outcome.entries.saturating_mul(2048))
+    }
+
     fn place(&self) -> Place<'_> {
         self.parent.place(&self.session)
     }
@@ -145,8 +199,7 @@ fn stopped(mut outcome: Outcome, started: Instant, stop: Stop) -> Outcome {
 /// What an archive beside its session turned out to be.
 enum Met {
     Equal(Box<Item>),
-    /// Not this session's archive: the word under which it will be moved aside.
-    Unlike(&'static str),
+    Unlike(Unlike),
 }
 
 /// What preparing a job came to.
@@ -164,12 +217,31 @@ struct Worker<'a> {
     bench: Bench,
     parent: Option<Rc<Parent>>,
     settlings: HashMap<u64, Rc<Settling>>,
+    jobs: &'a [ArchiveJob],
+    /// Jobs taken and not yet reported.
+    open: &'a RefCell<VecDeque<usize>>,
     /// Sessions in a batch: each that waits holds its directory (the claim), its part file and, a moment, some more.
     batch: usize,
 }
 
 impl Worker<'_> {
-    fn run(&mut self, jobs: &[ArchiveJob]) {
+    fn take(&self) -> Option<usize> {
+        let i = self.control.take()?;
+        self.open.borrow_mut().push_back(i);
+        Some(i)
+    }
+
+    fn report(&self, outcome: Outcome) {
+        let mut open = self.open.borrow_mut();
+        // They end about in the order in which they began.
+        if let Some(at) = open.iter().position(|&i| self.jobs[i].path == outcome.path) {
+            open.remove(at);
+        }
+        drop(open);
+        self.control.report([outcome]);
+    }
+
+    fn run(&mut self) {
         let mut again = None;
         loop {
             let mut batch: Vec<Item> = Vec::new();
@@ -177,19 +249,19 @@ impl Worker<'_> {
             let began = Instant::now();
             let mut ended = false;
             while batch.len() < self.batch && bytes < BATCH_BYTES && began.elapsed() < BATCH_TIME {
-                let Some(i) = again.take().or_else(|| self.control.take()) else {
+                let Some(i) = again.take().or_else(|| self.take()) else {
                     ended = true;
                     break;
                 };
-                match self.prepare(&jobs[i]) {
-                    Prepared::Done(outcome) => self.control.report([outcome]),
+                match self.prepare(&self.jobs[i]) {
+                    Prepared::Done(outcome) => self.report(outcome),
                     Prepared::NoRoom(_) if !batch.is_empty() => {
                         again = Some(i);
                         break;
                     }
-                    Prepared::NoRoom(outcome) => self.control.report([outcome]),
+                    Prepared::NoRoom(outcome) => self.report(outcome),
                     Prepared::Go(item) => {
-                        bytes += item.outcome.bytes_in;
+                        bytes += item.weight();
                         let alone = item.parent.settling.is_volatile();
                         batch.push(*item);
                         if alone {
@@ -232,9 +304,10 @@ impl Worker<'_> {
         let source = job.leftovers.is_empty()
             || sys::exists(place.parent, session).map_err(|e| Fault::system("stat", job.path.clone(), e))?;
         for leftover in &job.leftovers {
-            if leftover.ends_with(b".part") {
+            let part = |format: Format| [b".", session, b".", format.suffix().as_bytes(), b"."].concat();
+            if Format::ALL.into_iter().any(|format| is_ours(leftover, &[&part(format)], b".part")) {
                 reap(place, leftover, source)?;
-            } else {
+            } else if is_ours(leftover, &[b".", session, b".removing-"], b"") {
                 let done = self.resume(&parent, session, leftover, source, outcome, started)?;
                 if !source {
                     return Ok(Prepared::Done(done));
@@ -242,19 +315,14 @@ impl Worker<'_> {
                 outcome.notes.push(format!("tombstone {}: {} {}", show(leftover), done.action, done.reason));
             }
         }
-        let mut found = None;
-        for format in Format::ALL {
-            let name = archive_name(session, format);
-            if sys::exists(place.parent, &name).map_err(|e| Fault::system("stat", job.path.clone(), e))? {
-                found = Some(name);
-                break;
-            }
-        }
-        let mut displaced = None;
-        if let Some(archive) = found {
+        let mut displaced = Vec::new();
+        for archive in self.archives(place, session)? {
             match self.meet(&parent, session, &archive, outcome, started)? {
-                Met::Equal(item) => return Ok(Prepared::Go(item)),
-                Met::Unlike(word) => displaced = Some((archive, word)),
+                Met::Equal(mut item) => {
+                    item.displaced = displaced;
+                    return Ok(Prepared::Go(item));
+                }
+                Met::Unlike(unlike) => displaced.push(unlike),
             }
         }
         let mut packed = pack(&mut self.bench, place, self.options, self.threads, self.control)?;
@@ -297,6 +365,22 @@ impl Worker<'_> {
         Ok(parent)
     }
 
+    /// The names of the archives that stand beside the session, this run's format first.
+    fn archives(&self, place: Place<'_>, session: &[u8]) -> Result<Vec<Vec<u8>>, Stop> {
+        let mut found = Vec::new();
+        let own = self.options.format;
+        for format in [own].into_iter().chain(Format::ALL.into_iter().filter(|&format| format != own)) {
+            let name = archive_name(session, format);
+            match sys::exists(place.parent, &name) {
+                Ok(true) => found.push(name),
+                Ok(false) => {}
+                Err(Errno::NAMETOOLONG) => return Err(Stop::Skipped("name too long for an archive's name".into())),
+                Err(e) => return Err(Fault::system("stat", join(place.parent_path, &name), e).into()),
+            }
+        }
+        Ok(found)
+    }
+
     /// S2: an archive stands beside the session. Equal: on with the recheck. Else the session is packed, and the old archive
     /// moved aside when the new one is about to take its place, not before.
     fn meet(
@@ -311,8 +395,14 @@ impl Worker<'_> {
         let path = join(&parent.path, archive);
         let opened = open_archive_at(place.parent, archive, &path)?;
         let file = opened.file.try_clone().map_err(|e| Fault::io("open", path.clone(), &e))?;
-        let size = opened.size;
-        match compare(&mut self.bench, place, session, opened, &path, Extent::Whole, true)? {
+        let (size, meta) = (opened.size, opened.meta);
+        let compared = compare(&mut self.bench, place, session, opened, &path, Extent::Whole, true, self.control)
+            .and_then(|met| {
+                let now = sys::stat(&file).map_err(|e| Fault::system("stat", path.clone(), e))?;
+                let same = now.unchanged(&meta);
+                same.then_some(met).ok_or_else(|| Stop::Changed("the archive changed while it was compared".into()))
+            })?;
+        match compared {
             Verdict::Equal(mut tree, summary) => {
                 if let Some(limit) = self.options.older_than_ns {
                     let young = |m: &sys::Meta| m.mtime.nanoseconds() >= limit;
@@ -325,7 +415,7 @@ impl Worker<'_> {
                     parent: Rc::clone(parent),
                     session: session.to_vec(),
                     archive: archive.to_vec(),
-                    displaced: None,
+                    displaced: Vec::new(),
                     stage: Stage::Equal(tree, file),
                     outcome: std::mem::take(outcome),
                     started,
@@ -336,11 +426,11 @@ impl Worker<'_> {
             }
             Verdict::Different(what) => {
                 outcome.notes.push(format!("the archive that was there differs: {what}"));
-                Ok(Met::Unlike("superseded"))
+                Ok(Met::Unlike(Unlike { name: archive.to_vec(), meta, word: "superseded" }))
             }
             Verdict::Unsound(fault) => {
                 outcome.notes.push(format!("the archive that was there is damaged: {}", fault.message));
-                Ok(Met::Unlike("damaged"))
+                Ok(Met::Unlike(Unlike { name: archive.to_vec(), meta, word: "damaged" }))
             }
         }
     }
@@ -357,42 +447,33 @@ impl Worker<'_> {
     ) -> Result<Outcome, Stop> {
         let place = parent.place(tombstone);
         let mut item_outcome = outcome.clone();
-        let mut archive = None;
-        for format in Format::ALL {
-            let name = archive_name(session, format);
-            if sys::exists(place.parent, &name).map_err(|e| Fault::system("stat", place.path(), e))? {
-                archive = Some(name);
-                break;
+        let mut why = "a removal had begun, but there is no archive".to_owned();
+        let mut proof = None;
+        for archive in self.archives(place, session)? {
+            let path = join(&parent.path, &archive);
+            let opened = open_archive_at(place.parent, &archive, &path)?;
+            let file = opened.file.try_clone().map_err(|e| Fault::io("open", path.clone(), &e))?;
+            let (size, meta) = (opened.size, opened.meta);
+            match compare(&mut self.bench, place, session, opened, &path, Extent::Rest, true, self.control)? {
+                Verdict::Equal(tree, summary) => {
+                    proof = Some((archive, path, file, size, meta, tree, summary));
+                    break;
+                }
+                Verdict::Different(what) => why = format!("a removal had begun, but the archive differs: {what}"),
+                Verdict::Unsound(fault) => {
+                    why = format!("a removal had begun, but the archive is damaged: {}", fault.message);
+                }
             }
         }
-        let back = |why: String, mut outcome: Outcome| {
+        let Some((archive, path, file, size, proven, tree, summary)) = proof else {
             let fault = Fault::own("remove", place.path(), why);
             if source {
-                outcome.notes.push("the session's name is taken; the tombstone was left as it is".into());
+                item_outcome.notes.push("the session's name is taken; the tombstone was left as it is".into());
             } else {
                 unbury(place, session)?;
-                outcome.notes.push("the session has its name back; nothing was removed".into());
+                item_outcome.notes.push("the session has its name back; nothing was removed".into());
             }
-            Ok(stopped(outcome, started, Stop::Failed(fault)))
-        };
-        let Some(archive) = archive else {
-            return back("a removal had begun, but there is no archive".into(), item_outcome);
-        };
-        let path = join(&parent.path, &archive);
-        let opened = open_archive_at(place.parent, &archive, &path)?;
-        let file = opened.file.try_clone().map_err(|e| Fault::io("open", path.clone(), &e))?;
-        let size = opened.size;
-        let (tree, summary) = match compare(&mut self.bench, place, session, opened, &path, Extent::Rest, true)? {
-            Verdict::Equal(tree, summary) => (tree, summary),
-            Verdict::Different(what) => {
-                return back(format!("a removal had begun, but the archive differs: {what}"), item_outcome);
-            }
-            Verdict::Unsound(fault) => {
-                return back(
-                    format!("a removal had begun, but the archive is damaged: {}", fault.message),
-                    item_outcome,
-                );
-            }
+            return Ok(stopped(item_outcome, started, Stop::Failed(fault)));
         };
         if !parent.settling.is_volatile() {
             sys::sync_file(&file).map_err(|e| Fault::system("sync", path.clone(), e))?;
@@ -400,7 +481,6 @@ impl Worker<'_> {
         parent.settling.settle_names(place.parent, &parent.path)?;
         recheck(&tree, place)?;
         let there = sys::stat_at(place.parent, &archive).map_err(|e| Fault::system("stat", path.clone(), e))?;
-        let proven = sys::stat(&file).map_err(|e| Fault::system("stat", path.clone(), e))?;
         if !there.unchanged(&proven) {
             return Err(Stop::Changed("the archive was replaced by another process".into()));
         }
@@ -412,7 +492,7 @@ impl Worker<'_> {
                     parent: Rc::clone(parent),
                     session: session.to_vec(),
                     archive,
-                    displaced: None,
+                    displaced: Vec::new(),
                     stage: Stage::Equal(tree, file),
                     outcome: item_outcome,
                     started,
@@ -437,7 +517,7 @@ impl Worker<'_> {
         let batch = self.publish(batch);
         for item in batch {
             let outcome = self.recheck_and_remove(item);
-            self.control.report([outcome]);
+            self.report(outcome);
         }
     }
 
@@ -456,7 +536,7 @@ impl Worker<'_> {
         if let Stage::Packed(packed) = &item.stage {
             packed.part.drop_it(item.place());
         }
-        self.control.report([item.stopped(stop)]);
+        self.report(item.stopped(stop));
     }
 
     fn settle(&mut self, mut batch: Vec<Item>) -> Vec<Item> {
@@ -525,10 +605,11 @@ impl Worker<'_> {
         let opened = crate::verify::Opened {
             file: File::from(fd),
             format: self.options.format,
+            meta: sys::stat(&packed.part.file).map_err(|e| Fault::system("stat", path.clone(), e))?,
             size: packed.size,
             seal: matches!(self.options.format, Format::TarGz | Format::TarZst).then(|| packed.seal.clone()),
         };
-        match compare(&mut self.bench, place, &item.session, opened, &path, Extent::Whole, false)? {
+        match compare(&mut self.bench, place, &item.session, opened, &path, Extent::Whole, false, self.control)? {
             Verdict::Equal(..) => Ok(()),
             Verdict::Different(what) => Err(Stop::Changed(what)),
             Verdict::Unsound(fault) => Err(Stop::Failed(fault)),
@@ -538,19 +619,21 @@ impl Worker<'_> {
     fn publish(&mut self, batch: Vec<Item>) -> Vec<Item> {
         let mut published = Vec::with_capacity(batch.len());
         for mut item in batch {
-            if let Some((old, word)) = item.displaced.take() {
-                match set_aside(item.place(), &old, word, item.tree().top()) {
+            let mut cleared = Ok(());
+            for old in std::mem::take(&mut item.displaced) {
+                let home = item.parent.home();
+                match set_aside(home, &old.name, &old.meta, old.word, item.place(), item.tree().top()) {
                     Ok(aside) => item.outcome.notes.push(format!("it was moved aside to {}", show(&aside))),
                     Err(stop) => {
-                        self.drop_item(item, stop);
-                        continue;
+                        cleared = Err(stop);
+                        break;
                     }
                 }
             }
-            let done = match &item.stage {
+            let done = cleared.and_then(|()| match &item.stage {
                 Stage::Packed(packed) => publish(item.place(), &packed.part, &item.archive),
                 Stage::Equal(..) => Ok(()),
-            };
+            });
             match done {
                 Ok(()) => published.push(item),
                 Err(stop) => self.drop_item(item, stop),
@@ -570,7 +653,7 @@ impl Worker<'_> {
                 // The archive has its name, but perhaps not after a power cut: the source stays.
                 Some(fault) => {
                     item.outcome.notes.push("the archive is there, the source was kept".into());
-                    self.control.report([stopped(item.outcome, item.started, Stop::Failed(fault))]);
+                    self.report(stopped(item.outcome, item.started, Stop::Failed(fault)));
                 }
                 None => durable.push(item),
             }
@@ -591,7 +674,7 @@ impl Worker<'_> {
         }
         let proven = item.archive_file();
         let proven = sys::stat(proven).map_err(|e| Stop::Failed(Fault::system("stat", item.outcome.target.clone(), e)));
-        let tombstone = match proven.and_then(|proven| bury(item.place(), &item.archive, &proven)) {
+        let tombstone = match proven.and_then(|proven| bury(item.place(), item.tree().top(), &item.archive, &proven)) {
             Ok(tombstone) => tombstone,
             Err(stop) => return withdraw(item, stop),
         };
@@ -627,16 +710,22 @@ impl Worker<'_> {
     }
 }
 
-/// Nothing of the source was removed: an archive published in this run is taken back, so that the session is as it was.
+/// Nothing of the source was removed. If it changed, an archive published in this run is taken back, so that the session is as
+/// it was; after an error both stand side by side, and the next run tries again.
 fn withdraw(mut item: Item, stop: Stop) -> Outcome {
+    if matches!(stop, Stop::Failed(_)) {
+        item.outcome.notes.push("the archive is there, the source was kept".into());
+        return stopped(item.outcome, item.started, stop);
+    }
     if let Stage::Packed(packed) = &item.stage {
         let place = item.place();
-        let taken = if same_file(place, &item.archive, &packed.part) {
-            set_aside(place, &item.archive, "superseded", packed.tree.top()).and_then(|aside| {
-                sys::unlink(place.parent, &aside).map_err(|e| Fault::system("unlink", aside, e).into())
-            })
-        } else {
-            Err(Stop::Changed("it is not ours any more".into()))
+        let taken = match sys::stat(&packed.part.file) {
+            Ok(ours) if same_file(place, &item.archive, &packed.part) => {
+                set_aside(item.parent.home(), &item.archive, &ours, "superseded", place, packed.tree.top()).and_then(
+                    |aside| sys::unlink(place.parent, &aside).map_err(|e| Fault::system("unlink", aside, e).into()),
+                )
+            }
+            _ => Err(Stop::Changed("it is not ours any more".into())),
         };
         if let Err(Stop::Changed(why)) = taken {
             item.outcome.notes.push(format!("the archive was left: {why}"));
@@ -664,7 +753,7 @@ fn reap(place: Place<'_>, part: &[u8], source: bool) -> Result<(), Stop> {
     }
     let fd = match sys::open_write(place.parent, part) {
         Ok(fd) => fd,
-        Err(rustix::io::Errno::NOENT) => return Ok(()),
+        Err(Errno::NOENT) => return Ok(()),
         Err(e) => return Err(Fault::system("open", path, e).into()),
     };
     let meta = sys::stat(&fd).map_err(|e| Fault::system("stat", path.clone(), e))?;
@@ -675,7 +764,7 @@ fn reap(place: Place<'_>, part: &[u8], source: bool) -> Result<(), Stop> {
         return Err(Stop::Skipped("another run is packing it".into()));
     }
     match sys::unlink(place.parent, part) {
-        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(e) => Err(Fault::system("unlink", path, e).into()),
     }
 }

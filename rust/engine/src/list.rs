@@ -8,6 +8,7 @@ use crate::error::{Fault, Stop};
 use crate::options::Limits;
 use crate::seal::Seal;
 use crate::tar::reader::Member;
+use crate::task::Control;
 use crate::verify::{examine, open_archive};
 
 /// The seal of one archive and the size of its file; no seal if it has none.
@@ -50,7 +51,8 @@ pub fn members(path: &[u8], limits: &Limits) -> Result<Vec<Member>, Fault> {
         members.push(member);
         Ok(())
     };
-    examine(&mut Unpacker::default(), opened, path, limits, each).map_err(|stop| fault_of(stop, path))?;
+    examine(&mut Unpacker::default(), opened, path, limits, &Control::default(), each)
+        .map_err(|stop| fault_of(stop, path))?;
     Ok(members)
 }
 

@@ -325,6 +325,11 @@ impl Packing<'_> {
                 sys::get_xattr(&fd, name).map_err(|e| Fault::system("getxattr", self.place.path_of(&entry.path), e))?;
             match acl {
                 Some(key) => {
+                    // The mode's group bits are those of the ACL's mask; what the group itself may is in the ACL.
+                    let needed = if entry.kind == Kind::Dir { 0o5 } else { 0o4 };
+                    if name == b"system.posix_acl_access" && tar::acl::group_bits(&value) & needed != needed {
+                        self.read_by &= 0o004;
+                    }
                     let text = tar::acl::to_text(&value).ok_or_else(|| {
                         Fault::own("read", self.place.path_of(&entry.path), "an ACL of an unknown form")
                     })?;
@@ -466,6 +471,9 @@ impl Packing<'_> {
             _ => meta.mode & 0o044,
         };
         self.read_by &= given;
+        if meta.gid != self.top.gid {
+            self.read_by &= 0o004; // another group's members were never given anything
+        }
     }
 
     /// Owner (as root, or the group where we may) and mode of the archive: never more than the session itself allowed.
@@ -495,6 +503,10 @@ fn stored_path(session: &[u8], entry: &Entry) -> Vec<u8> {
 /// A new, locked part file; out of the reserve if the filesystem has no inode left.
 fn create_part(place: Place<'_>, options: &ArchiveOptions) -> Result<Part, Stop> {
     let name = part_name(place.name, options.format)?;
+    // The longest name an archive may ever get; without room for it, it could not be moved aside.
+    if place.name.len() + "..tar.gz.superseded-".len() + 16 > 255 {
+        return Err(Stop::Skipped("name too long for an archive's name".into()));
+    }
     let fault = |op, e| Fault::system(op, crate::session::join(place.parent_path, &name), e);
     let fd = match sys::create_file(place.parent, &name) {
         Ok(fd) => fd,
@@ -533,7 +545,7 @@ fn take_reserve(reserve: &[u8], place: Place<'_>, part: &[u8]) -> Option<rustix:
         let Ok(meta) = sys::stat_at(dir.as_fd(), &name) else {
             continue;
         };
-        if meta.kind != Kind::File || meta.size != 0 {
+        if meta.kind != Kind::File || meta.size != 0 || meta.nlink != 1 || meta.uid != sys::own_ids().0 {
             continue; // not ours
         }
         if sys::move_new(dir.as_fd(), &name, place.parent, part).is_ok() {

@@ -4,6 +4,7 @@
 //! every directory again; unlink each recorded entry after one more look at it, bottom up. Anything unknown or different
 //! stops it and the session gets its name back. Nothing is ever removed recursively.
 
+use std::collections::HashSet;
 use std::os::fd::AsFd;
 
 use rustix::io::Errno;
@@ -13,6 +14,9 @@ use crate::session::{gone, join, Entry, Place, Tree};
 use crate::sys::{self, DirBuffer, Kind, Meta};
 use crate::walk::relist_renamed;
 
+const READ_ONLY: &str =
+    "; the session cannot be removed: make its directories writable (chmod u+w), or keep the source";
+
 /// How a removal that did not finish left things.
 #[derive(Debug)]
 pub struct Unfinished {
@@ -21,12 +25,24 @@ pub struct Unfinished {
     pub removed: u64,
 }
 
-/// Every recorded entry is still what was recorded.
+/// Every recorded entry is still what was recorded, and every directory can be emptied: a removal that is refused halfway
+/// would leave a torn session.
 pub fn recheck(tree: &Tree, place: Place<'_>) -> Result<(), Stop> {
+    let root = sys::is_root();
     for entry in &tree.entries {
         let recorded = recorded(entry)?;
         let now = match entry.kind {
-            Kind::Dir => sys::stat(tree.dir(place, entry.dir)?.as_fd()),
+            Kind::Dir => {
+                let handle = tree.dir(place, entry.dir)?;
+                if !root {
+                    sys::may_change(handle.as_fd()).map_err(|e| {
+                        let mut fault = Fault::system("unlink", place.path_of(&entry.path), e);
+                        fault.message.push_str(READ_ONLY);
+                        fault
+                    })?;
+                }
+                sys::stat(handle.as_fd())
+            }
             _ => sys::stat_at(tree.dir(place, entry.parent)?.as_fd(), entry.name()),
         };
         let now = now.map_err(|e| gone("stat", &place, &entry.path, e))?;
@@ -44,8 +60,8 @@ pub fn recheck(tree: &Tree, place: Place<'_>) -> Result<(), Stop> {
 }
 
 /// Rename the session to a tombstone; the tombstone's name. Then see that the archive still is the inode that was proven
-/// (see `publish::set_aside`); if it is not, the session gets its name back.
-pub fn bury(place: Place<'_>, archive: &[u8], proven: &Meta) -> Result<Vec<u8>, Stop> {
+/// (see `publish::set_aside`), and that it was the recorded session that was renamed; else it gets its name back.
+pub fn bury(place: Place<'_>, session: &Meta, archive: &[u8], proven: &Meta) -> Result<Vec<u8>, Stop> {
     let x = sys::random_hex().map_err(|e| Fault::system("random", place.path(), e))?;
     let tombstone = [b".", place.name, b".removing-", x.as_bytes()].concat();
     match sys::rename_new(place.parent, place.name, &tombstone, true) {
@@ -53,13 +69,16 @@ pub fn bury(place: Place<'_>, archive: &[u8], proven: &Meta) -> Result<Vec<u8>, 
         Err(Errno::NAMETOOLONG) => return Err(Stop::Skipped("name too long for a tombstone's name".into())),
         Err(e) => return Err(gone("rename", &place, b"", e)),
     }
-    match sys::stat_at(place.parent, archive) {
-        Ok(now) if now.same_inode(proven) && now.size == proven.size => Ok(tombstone),
-        _ => {
-            unbury(Place { name: &tombstone, ..place }, place.name)?;
-            Err(Stop::Changed("the archive was taken away by another process".into()))
-        }
+    let stands = sys::stat_at(place.parent, archive).is_ok_and(|a| a.same_inode(proven) && a.size == proven.size);
+    // Between the recheck and the rename the name may have got another directory: that one is nobody's to remove.
+    let renamed = sys::stat_at(place.parent, &tombstone).is_ok_and(|now| now.same_inode(session));
+    if stands && renamed {
+        return Ok(tombstone);
     }
+    unbury(Place { name: &tombstone, ..place }, place.name)?;
+    let why =
+        if renamed { "the archive was taken away by another process" } else { "the session directory was replaced" };
+    Err(Stop::Changed(why.into()))
 }
 
 /// Give a tombstone its name back.
@@ -83,7 +102,8 @@ fn clear(tree: &Tree, place: Place<'_>, buffer: &mut DirBuffer, partial: bool, r
     if !partial {
         relist_renamed(tree, place, buffer)?;
     }
-    let linked = tree.entries.iter().any(|e| e.kind == Kind::File && e.meta.is_some_and(|m| m.nlink > 1));
+    // Inodes with several names of which one was removed: that changes the ctime the others show.
+    let mut unlinked = HashSet::new();
     // In their order a directory comes before what is in it: backwards, it comes after.
     for entry in tree.entries.iter().rev() {
         let recorded = recorded(entry)?;
@@ -103,20 +123,21 @@ fn clear(tree: &Tree, place: Place<'_>, buffer: &mut DirBuffer, partial: bool, r
         } else {
             let dir = tree.dir(place, entry.parent)?;
             let now = sys::stat_at(dir.as_fd(), entry.name()).map_err(|e| gone("stat", &place, &entry.path, e))?;
-            if !same(&now, recorded, linked) {
+            if !same(&now, recorded, unlinked.contains(&recorded.ino)) {
                 return Err(Stop::Changed(format!("{} changed", show(&entry.path))));
             }
             sys::unlink(dir.as_fd(), entry.name()).map_err(|e| gone("unlink", &place, &entry.path, e))?;
+            if recorded.nlink > 1 {
+                unlinked.insert(recorded.ino);
+            }
         }
         *removed += 1;
     }
     Ok(())
 }
 
-/// Unlinking one name of an inode changes the ctime its other names show.
-fn same(now: &Meta, recorded: &Meta, linked: bool) -> bool {
-    let ctime = (linked && recorded.nlink > 1) || now.ctime == recorded.ctime;
-    ctime
+fn same(now: &Meta, recorded: &Meta, unlinked: bool) -> bool {
+    (unlinked || now.ctime == recorded.ctime)
         && now.same_inode(recorded)
         && now.mode == recorded.mode
         && now.size == recorded.size

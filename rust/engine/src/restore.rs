@@ -11,11 +11,12 @@ use std::time::Instant;
 use crate::codec::Unpacker;
 use crate::error::{show, Fault, Stop};
 use crate::options::{Outcome, RestoreJob, RestoreOptions};
+use crate::publish::{set_aside, Home};
 use crate::seal::hex;
-use crate::session::join;
+use crate::session::{is_ours, join, Place};
 use crate::sys::{self, DirBuffer, Kind, Meta, Storage, Time};
 use crate::tar::reader::{Member, MemberKind};
-use crate::task::{Control, Task};
+use crate::task::{guarded, Control, Task};
 use crate::verify::{examine, open_archive, Data};
 
 const STEP: usize = 1 << 20;
@@ -25,20 +26,42 @@ const UNKEPT: &str = "attributes that this filesystem cannot keep";
 
 /// Restore archives in the background.
 pub fn restore(jobs: Vec<RestoreJob>, options: RestoreOptions) -> Task {
-    Task::start(options.jobs, jobs.len(), move |control| {
+    // A quarter of the files that may be open is left to the program around us; the deepest tree to clear takes many.
+    let most = (sys::max_open() / 4 * 3).min(1 << 20) as usize;
+    let workers = options.jobs.clamp(1, jobs.len().max(1)).min(most / 16).max(1);
+    let keep = (most / workers).saturating_sub(8).clamp(4, OPEN_DIRS);
+    Task::start(workers, jobs.len(), move |control| {
         let mut unpacker = Unpacker::default();
         while let Some(i) = control.take() {
-            let outcome = restore_one(&mut unpacker, &jobs[i], &options, control);
+            let outcome = guarded(
+                || restore_one(&mut unpacker, &jobs[i], &options, keep, control),
+                || {
+                    let fault =
+                        Fault::own("work", jobs[i].archive.clone(), "the engine broke off because of a defect in it");
+                    let (path, target) = (jobs[i].archive.clone(), jobs[i].dest.clone());
+                    let reason = fault.message.clone();
+                    Outcome { path, target, action: "failed", reason, fault: Some(fault), ..Outcome::default() }
+                },
+            );
             control.report([outcome]);
         }
     })
 }
 
-fn restore_one(unpacker: &mut Unpacker, job: &RestoreJob, options: &RestoreOptions, control: &Control) -> Outcome {
+fn restore_one(
+    unpacker: &mut Unpacker,
+    job: &RestoreJob,
+    options: &RestoreOptions,
+    keep: usize,
+    control: &Control,
+) -> Outcome {
     let started = Instant::now();
     let mut outcome = Outcome { path: job.archive.clone(), target: job.dest.clone(), ..Outcome::default() };
-    let done =
-        if control.is_cancelled() { Err(Stop::Cancelled) } else { run(unpacker, job, options, control, &mut outcome) };
+    let done = if control.is_cancelled() {
+        Err(Stop::Cancelled)
+    } else {
+        run(unpacker, job, options, keep, control, &mut outcome)
+    };
     (outcome.action, outcome.fault) = match done {
         Ok(()) => ("restored", None),
         Err(Stop::Skipped(reason) | Stop::Changed(reason)) => {
@@ -63,6 +86,7 @@ fn run(
     unpacker: &mut Unpacker,
     job: &RestoreJob,
     options: &RestoreOptions,
+    keep: usize,
     control: &Control,
     outcome: &mut Outcome,
 ) -> Result<(), Stop> {
@@ -75,7 +99,7 @@ fn run(
     }
     let opened = open_archive(&job.archive)?;
     outcome.bytes_out = opened.size;
-    let archive = opened.file.try_clone().map_err(|e| Fault::io("open", job.archive.clone(), &e))?;
+    let (read, lasting) = (opened.meta, sys::storage(&opened.file).map_err(|e| Fault::system("statfs", above, e))?);
     if let Some(seal) = &opened.seal {
         let free = sys::free_bytes(&parent).map_err(|e| Fault::system("statfs", above, e))?;
         // Holes take no room, so only what surely does not fit is refused here; the rest the filesystem itself refuses.
@@ -85,14 +109,18 @@ fn run(
         }
     }
     for leftover in &job.leftovers {
-        reap(parent.as_fd(), above, leftover)?;
+        if is_ours(leftover, &[b".", name, b".restoring-"], b"") {
+            reap(parent.as_fd(), above, leftover)?;
+        }
     }
     let mut staging = Staging::new(parent.as_fd(), above, name)?;
     let extracted = {
-        let mut extractor = Extractor::new(&staging, options, control, opened.seal.is_some());
+        let storage = sys::storage(&staging.fd).map_err(|e| staging.clear(Fault::system("statfs", above, e).into()))?;
+        let sync = options.remove_archive && storage == Storage::Other;
+        let mut extractor = Extractor::new(&staging, options, control, opened.seal.is_some(), keep, sync);
         let stem = crate::options::Format::of_name(job.archive.rsplit(|&b| b == b'/').next().unwrap_or_default());
         let stem = stem.map_or(&b""[..], |(_, stem)| stem);
-        let examined = examine(unpacker, opened, &job.archive, &options.limits, |member, data| {
+        let examined = examine(unpacker, opened, &job.archive, &options.limits, control, |member, data| {
             extractor.stripped(member, &job.archive).and_then(|member| extractor.member(&member, data))
         });
         examined.and_then(|(summary, seen)| {
@@ -114,7 +142,13 @@ fn run(
     }
     if options.remove_archive {
         let top = sys::stat(claimed.as_ref().unwrap_or(&staging.fd)).map_err(|e| Fault::system("stat", above, e))?;
-        remove_archive(job, &parent, above, &archive, less, top, outcome)?;
+        if let Some(what) = less {
+            outcome.reason = format!("archive kept, it holds more than was restored: {what}");
+        } else if outcome.settled == "volatile" && lasting != Storage::Volatile {
+            outcome.reason = "archive kept: the session was restored into memory, where it does not last".into();
+        } else {
+            remove_archive(job, &parent, above, &read, &top, outcome)?;
+        }
     }
     Ok(())
 }
@@ -123,39 +157,35 @@ fn remove_archive(
     job: &RestoreJob,
     parent: &OwnedFd,
     above: &[u8],
-    archive: &std::fs::File,
-    less: Option<String>,
-    top: Meta,
+    read: &Meta,
+    top: &Meta,
     outcome: &mut Outcome,
 ) -> Result<(), Stop> {
-    if let Some(what) = less {
-        outcome.reason = format!("archive kept, it holds more than was restored: {what}");
-        return Ok(());
-    }
     sys::sync_dir(parent).map_err(|e| Fault::system("sync", above, e))?;
     let slash = job.archive.iter().rposition(|&b| b == b'/').unwrap_or(0);
-    let (dir, name) = (&job.archive[..slash.max(1)], &job.archive[slash + 1..]);
+    let (home, name) = (&job.archive[..slash.max(1)], &job.archive[slash + 1..]);
     let fault = |op, e| Fault::system(op, job.archive.clone(), e);
-    let dir = sys::open_root(dir).map_err(|e| fault("open", e))?;
+    let dir = sys::open_root(home).map_err(|e| fault("open", e))?;
     let there = sys::stat_at(dir.as_fd(), name).map_err(|e| fault("stat", e))?;
-    let read = sys::stat(archive).map_err(|e| fault("stat", e))?;
-    if !there.unchanged(&read) {
+    if !there.unchanged(read) {
         outcome.reason = "archive kept: it is not the one that was read any more".into();
         return Ok(());
     }
     // An archiver may be about to remove the session because its archive is there: first the name, then a look.
-    let x = sys::random_hex().map_err(|e| fault("random", e))?;
-    let aside = [b".", name, b".superseded-", x.as_bytes()].concat();
-    sys::rename_new(dir.as_fd(), name, &aside, false).map_err(|e| fault("rename", e))?;
     let target = job.dest.rsplit(|&b| b == b'/').next().unwrap_or_default();
-    match sys::stat_at(parent.as_fd(), target) {
-        Ok(now) if now.same_inode(&top) => sys::unlink(dir.as_fd(), &aside).map_err(|e| fault("unlink", e))?,
-        _ => {
-            sys::rename_new(dir.as_fd(), &aside, name, false).map_err(|e| fault("rename", e))?;
-            outcome.reason = "archive kept: the restored session was taken away by another process".into();
+    let place = Place { parent: parent.as_fd(), mount: None, parent_path: above, name: target };
+    match set_aside(Home { fd: dir.as_fd(), path: home }, name, read, "superseded", place, top) {
+        Ok(aside) => sys::unlink(dir.as_fd(), &aside).map_err(|e| fault("unlink", e).into()),
+        Err(Stop::Changed(why)) => {
+            outcome.reason = format!("archive kept: {why}");
+            Ok(())
         }
+        Err(Stop::Failed(fault)) if fault.errno == libc::ENAMETOOLONG => {
+            outcome.reason = "archive kept: its name is too long to be moved aside".into();
+            Ok(())
+        }
+        Err(stop) => Err(stop),
     }
-    Ok(())
 }
 
 /// The directory in which a session is put together.
@@ -164,24 +194,28 @@ struct Staging<'a> {
     above: &'a [u8],
     name: Vec<u8>,
     fd: OwnedFd,
-    /// Mode of a directory that nobody described: what the umask leaves.
-    usual_mode: u32,
+    /// User and group of what is made in it: the group is that of the directory above, where that hands it down.
+    owner: (u32, u32),
 }
+
+/// Mode of a directory that is the target, but that nobody described.
+const UNDESCRIBED: u32 = 0o755;
 
 impl<'a> Staging<'a> {
     fn new(parent: BorrowedFd<'a>, above: &'a [u8], target: &[u8]) -> Result<Self, Fault> {
         let x = sys::random_hex().map_err(|e| Fault::system("random", above, e))?;
         let name = [b".", target, b".restoring-", x.as_bytes()].concat();
         let fault = |op, e| Fault::system(op, join(above, &name), e);
-        sys::make_dir(parent, &name).map_err(|e| fault("mkdir", e))?;
+        sys::make_private_dir(parent, &name).map_err(|e| fault("mkdir", e))?;
         let opened = sys::open_dir(parent, &name).and_then(|fd| {
-            let usual_mode = sys::stat(&fd)?.mode & 0o777;
-            sys::set_mode(&fd, 0o700)?;
             sys::try_lock(&fd)?;
-            Ok((fd, usual_mode))
+            // Or everything restored would inherit them.
+            sys::forget_acls(&fd)?;
+            let meta = sys::stat(&fd)?;
+            Ok((fd, (meta.uid, meta.gid)))
         });
         match opened {
-            Ok((fd, usual_mode)) => Ok(Self { parent, above, name, fd, usual_mode }),
+            Ok((fd, owner)) => Ok(Self { parent, above, name, fd, owner }),
             Err(e) => {
                 let refused = fault("open", e);
                 let _ = sys::remove_dir(parent, &name); // empty; a leftover at worst
@@ -214,7 +248,8 @@ impl<'a> Staging<'a> {
         match sys::storage(&self.fd).map_err(fault)? {
             Storage::Volatile => Ok("volatile"),
             Storage::Local => sys::sync_filesystem(&self.fd).map(|()| "syncfs").map_err(fault),
-            Storage::Other => sync_tree(self.fd.as_fd()).map(|()| "fsync").map_err(fault),
+            // File by file, when each was made: now there may be some that even their owner may not open.
+            Storage::Other => Ok("fsync"),
         }
     }
 
@@ -226,10 +261,20 @@ impl<'a> Staging<'a> {
         let placed = match strip {
             None => sys::rename_new(self.parent, &self.name, target, true),
             Some(top) => {
+                // To be opened it must be readable, to get another parent writable, if only for that moment.
+                let mode = sys::stat_at(self.fd.as_fd(), top).map_err(fault)?.mode;
+                let lacking = mode & 0o700 != 0o700;
+                if lacking {
+                    sys::set_mode_at(self.fd.as_fd(), top, mode | 0o700).map_err(fault)?;
+                }
                 let fd = sys::open_dir(self.fd.as_fd(), top).map_err(fault)?;
                 sys::try_lock(&fd).map_err(fault)?;
+                let moved = sys::move_dir_new(self.fd.as_fd(), top, self.parent, target);
+                if lacking {
+                    sys::set_mode(&fd, mode).map_err(fault)?;
+                }
                 claimed = Some(fd);
-                sys::move_dir_new(self.fd.as_fd(), top, self.parent, target)
+                moved
             }
         };
         match placed {
@@ -262,7 +307,14 @@ fn reap(parent: BorrowedFd<'_>, above: &[u8], name: &[u8]) -> Result<(), Stop> {
 
 /// Remove a staging directory: ours alone, made by us, symlinks not followed.
 fn clear(parent: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<()> {
-    let fd = sys::open_dir(parent, name)?;
+    let fd = match sys::open_dir(parent, name) {
+        // It has got its mode already, one under which its owner cannot work in it. In staging, no link has this name.
+        Err(rustix::io::Errno::ACCESS) if sys::stat_at(parent, name)?.kind == Kind::Dir => {
+            sys::set_mode_at(parent, name, 0o700)?;
+            sys::open_dir(parent, name)?
+        }
+        opened => opened?,
+    };
     sys::set_mode(&fd, 0o700)?;
     let mut found = Vec::new();
     sys::list_dir(fd.as_fd(), &mut DirBuffer::default(), |n, kind| found.push((n.to_vec(), kind)), || {})?;
@@ -274,20 +326,6 @@ fn clear(parent: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<()> {
         }
     }
     sys::remove_dir(parent, name)
-}
-
-fn sync_tree(dir: BorrowedFd<'_>) -> rustix::io::Result<()> {
-    let mut found = Vec::new();
-    sys::list_dir(dir, &mut DirBuffer::default(), |n, kind| found.push((n.to_vec(), kind)), || {})?;
-    for (name, kind) in found {
-        let kind = if kind == Kind::Unknown { sys::stat_at(dir, &name)?.kind } else { kind };
-        match kind {
-            Kind::Dir => sync_tree(sys::open_dir(dir, &name)?.as_fd())?,
-            Kind::File => sys::sync_file(sys::open_file(dir, &name)?)?,
-            _ => {}
-        }
-    }
-    sys::sync_dir(dir)
 }
 
 /// What is set once everything stands.
@@ -308,6 +346,10 @@ struct Extractor<'a> {
     handles: HashMap<Vec<u8>, OwnedFd>,
     made: HashMap<Vec<u8>, usize>,
     dirs: Vec<Pending>,
+    /// Directory handles to keep.
+    keep: usize,
+    /// Sync each thing when it is made.
+    sync: bool,
     links: Vec<Member>,
     buffer: Vec<u8>,
     /// Of a sealed archive: its top directory, which becomes the staging directory itself.
@@ -318,9 +360,18 @@ struct Extractor<'a> {
 }
 
 impl<'a> Extractor<'a> {
-    fn new(staging: &'a Staging<'a>, options: &'a RestoreOptions, control: &'a Control, strip: bool) -> Self {
+    fn new(
+        staging: &'a Staging<'a>,
+        options: &'a RestoreOptions,
+        control: &'a Control,
+        strip: bool,
+        keep: usize,
+        sync: bool,
+    ) -> Self {
         Self {
             strip,
+            keep,
+            sync,
             top: Vec::new(),
             staging,
             options,
@@ -445,7 +496,11 @@ impl<'a> Extractor<'a> {
             self.lack(&member.path, UNKEPT);
         }
         sys::set_mode(&fd, mode).map_err(self.fault("chmod", &member.path))?;
-        sys::set_mtime(&fd, member.mtime).map_err(self.fault("utime", &member.path))
+        sys::set_mtime(&fd, member.mtime).map_err(self.fault("utime", &member.path))?;
+        if self.sync {
+            sys::sync_file(&fd).map_err(self.fault("sync", &member.path))?;
+        }
+        Ok(())
     }
 
     /// Attributes; false if the filesystem cannot keep them, which is no reason not to restore the rest.
@@ -483,11 +538,8 @@ impl<'a> Extractor<'a> {
             self.lack(&member.path, "setuid, setgid or sticky bits (--special-modes)");
         }
         let owner = self.options.same_owner.then_some((member.uid, member.gid));
-        if owner.is_none() {
-            let (uid, gid) = sys::own_ids();
-            if (member.uid, member.gid) != (uid, gid) {
-                self.lack(&member.path, if self.root { "another owner (--same-owner)" } else { "another owner" });
-            }
+        if owner.is_none() && (member.uid, member.gid) != self.staging.owner {
+            self.lack(&member.path, if self.root { "another owner (--same-owner)" } else { "another owner" });
         }
         (mode, owner)
     }
@@ -525,7 +577,7 @@ impl<'a> Extractor<'a> {
             self.open(dir)?;
             sys::make_dir(self.handle(dir).as_fd(), name).map_err(self.fault("mkdir", path))?;
         }
-        let mode = path.is_empty().then_some(self.staging.usual_mode);
+        let mode = path.is_empty().then_some(UNDESCRIBED);
         let pending = Pending { path: path.to_vec(), mode, owner: None, mtime: None, xattrs: Vec::new() };
         self.made.insert(path.to_vec(), self.dirs.len());
         self.dirs.push(pending);
@@ -552,7 +604,7 @@ impl<'a> Extractor<'a> {
             };
             fd = Some(next.map_err(self.fault("open", path))?);
         }
-        if self.handles.len() >= OPEN_DIRS {
+        if self.handles.len() >= self.keep {
             self.handles.clear();
         }
         if let Some(fd) = fd {
@@ -596,6 +648,9 @@ impl<'a> Extractor<'a> {
             let fd = self.handle(&pending.path);
             if let Some(mode) = pending.mode {
                 sys::set_mode(fd, mode).map_err(self.fault("chmod", &pending.path))?;
+            }
+            if self.sync {
+                sys::sync_dir(fd).map_err(self.fault("sync", &pending.path))?;
             }
         }
         Ok(())

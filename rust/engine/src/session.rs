@@ -3,14 +3,25 @@
 //! Handles are kept open while there are few of them and opened again on demand, each time relative to the parent's handle
 //! and checked against the recorded inode; no path is ever resolved as a whole.
 
+use std::cell::Cell;
+
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
 use crate::error::{show, Fault, Stop};
 use crate::sys::{self, Kind, Meta};
 
-/// Directory handles one session may keep open.
-const OPEN_DIRS: usize = 32;
+/// Directory handles one session may keep open, at most.
+pub const OPEN_DIRS: usize = 32;
+
+thread_local! {
+    static MAY_KEEP: Cell<usize> = const { Cell::new(OPEN_DIRS) };
+}
+
+/// Keep fewer handles open in this thread: many workers share the files that a process may have open.
+pub fn keep_open(handles: usize) {
+    MAY_KEEP.set(handles.min(OPEN_DIRS));
+}
 
 pub const NO_DIR: u32 = u32::MAX;
 
@@ -100,6 +111,13 @@ impl Place<'_> {
     }
 }
 
+/// Whether the name is one that runark makes: `before`, 16 lowercase hex digits, `after`. What else stands beside a session is
+/// not for us to touch, whoever says it is a leftover.
+pub fn is_ours(name: &[u8], before: &[&[u8]], after: &[u8]) -> bool {
+    let digits = name.strip_prefix(before.concat().as_slice()).and_then(|rest| rest.strip_suffix(after));
+    digits.is_some_and(|x| x.len() == 16 && x.iter().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(b)))
+}
+
 pub fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
     let mut path = Vec::with_capacity(dir.len() + 1 + name.len());
     path.extend_from_slice(dir);
@@ -120,7 +138,7 @@ pub struct Tree {
 
 impl Tree {
     pub fn add_dir(&mut self, parent: u32, name: &[u8], meta: Meta, handle: OwnedFd) -> u32 {
-        let keep = self.open < OPEN_DIRS;
+        let keep = self.open < MAY_KEEP.get();
         self.open += usize::from(keep);
         self.dirs.push(Directory {
             parent,
@@ -167,7 +185,7 @@ impl Tree {
 
     /// Open the directories again, as many as are kept; `Changed` if one is not the recorded one any more.
     pub fn reopen(&mut self, place: Place<'_>) -> Result<(), Stop> {
-        for i in 0..self.dirs.len().min(OPEN_DIRS) {
+        for i in 0..self.dirs.len().min(MAY_KEEP.get()) {
             if self.dirs[i].handle.is_some() {
                 continue;
             }

@@ -87,6 +87,11 @@ impl Control {
     }
 }
 
+/// Do one job; if a defect makes it panic, `lost` is its outcome. The message went to stderr.
+pub fn guarded(job: impl FnOnce() -> Outcome, lost: impl FnOnce() -> Outcome) -> Outcome {
+    catch_unwind(AssertUnwindSafe(job)).unwrap_or_else(|_| lost())
+}
+
 /// Work under way. Dropping it cancels and waits.
 pub struct Task {
     control: Arc<Control>,
@@ -95,7 +100,7 @@ pub struct Task {
 
 impl Task {
     /// Start `workers` threads on `total` jobs. Each calls `work` once; it takes jobs with [`Control::take`] until there are
-    /// none and reports one outcome a job. If it panics, `fallen` says what to report for the jobs nobody reported.
+    /// none and reports one outcome a job, also of one that panics.
     pub fn start<W>(workers: usize, total: usize, work: W) -> Self
     where
         W: Fn(&Control) + Send + Sync + 'static,
@@ -110,7 +115,7 @@ impl Task {
                 let control = Arc::clone(&control);
                 let work = Arc::clone(&work);
                 std::thread::spawn(move || {
-                    // The panic message went to stderr; the jobs it held are missing from the outcomes, which the caller sees.
+                    // `work` takes care of its jobs; the task ends in any case.
                     let _ = catch_unwind(AssertUnwindSafe(|| work(&control)));
                     control.working.fetch_sub(1, Relaxed);
                     let _queue = control.queue();

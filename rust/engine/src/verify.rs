@@ -16,10 +16,10 @@ use crate::options::{Format, Limits, Outcome, VerifyOptions};
 use crate::pack::{Bench, Packed};
 use crate::seal::{hex, Seal};
 use crate::session::{join, Place};
-use crate::sys;
+use crate::sys::{self, Meta};
 use crate::tar::check::Seen;
 use crate::tar::reader::{Broken, Member, Reader};
-use crate::task::{Control, Task};
+use crate::task::{guarded, Control, Task};
 
 /// Decoded bytes up to which an archive is decoded in one call.
 pub const AT_ONCE: u64 = 16 << 20;
@@ -166,6 +166,8 @@ impl<R: Read> Read for Hashed<R> {
 pub struct Opened {
     pub file: File,
     pub format: Format,
+    /// What it was before the first byte was read.
+    pub meta: Meta,
     pub size: u64,
     pub seal: Option<Seal>,
 }
@@ -191,7 +193,7 @@ pub fn open_archive_at(dir: std::os::fd::BorrowedFd<'_>, name: &[u8], path: &[u8
     }
     let file = File::from(fd);
     let seal = Seal::read(&file, format).map_err(|e| Fault::io("read", path, &e))?;
-    Ok(Opened { file, format, size: meta.size, seal })
+    Ok(Opened { file, format, meta, size: meta.size, seal })
 }
 
 /// What reading an archive to its end has shown.
@@ -205,15 +207,31 @@ pub struct Summary {
 /// Go through all members; `each` is given every one and may read its data. Structure, limits, frame and seal are
 /// checked. `Damaged` says what is wrong and with which member.
 ///
-/// A small sealed archive is decoded and proven in one go before the first member is handed out.
+/// A small sealed archive is decoded and proven in one go before the first member is handed out. A cancellation is seen
+/// between two reads, however long a member is.
 pub fn examine(
     unpacker: &mut Unpacker,
     opened: Opened,
     path: &[u8],
     limits: &Limits,
+    control: &Control,
+    each: impl FnMut(Member, &mut Data<'_, '_>) -> Result<(), Stop>,
+) -> Result<(Summary, Seen), Stop> {
+    match read_through(unpacker, opened, path, limits, control, each) {
+        Err(Stop::Damaged(_) | Stop::Failed(_)) if control.is_cancelled() => Err(Stop::Cancelled),
+        ended => ended,
+    }
+}
+
+fn read_through(
+    unpacker: &mut Unpacker,
+    opened: Opened,
+    path: &[u8],
+    limits: &Limits,
+    control: &Control,
     mut each: impl FnMut(Member, &mut Data<'_, '_>) -> Result<(), Stop>,
 ) -> Result<(Summary, Seen), Stop> {
-    let Opened { file, format, size, seal } = opened;
+    let Opened { file, format, size, seal, .. } = opened;
     let damaged = |message: String| Stop::Damaged(Fault::own("decode", path, message));
     let unlike_seal = || damaged("its content is not what its seal says".into());
     let at_once = seal.as_ref().filter(|s| format == Format::TarGz && s.stream <= AT_ONCE && size <= AT_ONCE);
@@ -229,7 +247,7 @@ pub fn examine(
         }
         None => {
             let decoder = codec::decoder(format, file).map_err(|e| Broken::from(e).at(path))?;
-            Source::Stream(BufReader::with_capacity(128 * 1024, Hashed::new(decoder)))
+            Source::Stream(BufReader::with_capacity(128 * 1024, Hashed::new(decoder)), control)
         }
     };
     let length = if let Source::Memory(bytes, _) = &source { bytes.len() as u64 } else { 0 };
@@ -242,7 +260,7 @@ pub fn examine(
                 return Err(damaged("it holds more than its seal says".into()))
             }
             // Nobody vouches for the length: beyond the first GiB, a ratio no honest data has.
-            None if reader.stored() > (1 << 30) + size.saturating_mul(limits.max_ratio) => {
+            None if reader.stored() > size.saturating_mul(limits.max_ratio).saturating_add(1 << 30) => {
                 return Err(damaged(format!("it expands more than {} times", limits.max_ratio)));
             }
             _ => {}
@@ -252,7 +270,7 @@ pub fn examine(
     let (entries, content) = (reader.members(), reader.content());
     let (sha256, stream) = match reader.into_source() {
         Source::Memory(_, digest) => (digest, length),
-        Source::Stream(input) => input.into_inner().finish(),
+        Source::Stream(input, _) => input.into_inner().finish(),
     };
     let found = Seal { sha256, stream, entries, content };
     match seal {
@@ -264,14 +282,15 @@ pub fn examine(
 /// A decoded tar stream: all of it, with its digest, or as it comes.
 enum Source<'b> {
     Memory(&'b [u8], [u8; 32]),
-    Stream(BufReader<Hashed<Box<dyn Read + Send>>>),
+    Stream(BufReader<Hashed<Box<dyn Read + Send>>>, &'b Control),
 }
 
 impl Read for Source<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
             Source::Memory(bytes, _) => bytes.read(buf),
-            Source::Stream(input) => input.read(buf),
+            Source::Stream(_, control) if control.is_cancelled() => Err(io::Error::other("cancelled")),
+            Source::Stream(input, _) => input.read(buf),
         }
     }
 }
@@ -301,7 +320,14 @@ pub fn verify(paths: Vec<Vec<u8>>, options: VerifyOptions) -> Task {
     Task::start(options.jobs, paths.len(), move |control| {
         let mut unpacker = Unpacker::default();
         while let Some(i) = control.take() {
-            let outcome = verify_one(&mut unpacker, &paths[i], &options.limits, control);
+            let outcome = guarded(
+                || verify_one(&mut unpacker, &paths[i], &options.limits, control),
+                || {
+                    let fault = Fault::own("work", paths[i].clone(), "the engine broke off because of a defect in it");
+                    let (path, reason) = (paths[i].clone(), fault.message.clone());
+                    Outcome { path, action: "unreadable", reason, fault: Some(fault), ..Outcome::default() }
+                },
+            );
             control.report([outcome]);
         }
     })
@@ -322,7 +348,7 @@ fn verify_one(unpacker: &mut Unpacker, path: &[u8], limits: &Limits, control: &C
             return Err(Stop::Skipped(format!("not a {} file", opened.format.suffix())));
         }
         let mut members = 0u64;
-        let examined = examine(unpacker, opened, path, limits, |member, _| {
+        let examined = examine(unpacker, opened, path, limits, control, |member, _| {
             members += 1;
             control.count(member.size, 1);
             if control.is_cancelled() {

@@ -169,12 +169,18 @@ pub fn settled(mut look: impl FnMut() -> rustix::io::Result<Meta>) -> rustix::io
     }
 }
 
-/// Nanoseconds until the record is old enough to be trusted; 0 if it is, or if its clock runs ahead of ours.
+/// How far the clock of a file server may be ahead of ours.
+const SKEW: i64 = 600_000_000_000;
+
+/// Nanoseconds until the record is old enough to be trusted; 0 if it is. From a clock that runs ahead of ours nothing can be
+/// told about its age: a whole tick. Far ahead it was not changed now, but our clock was set back since.
 fn fresh_for(meta: &Meta, now: Time) -> u64 {
     let tick = if meta.ctime.nsec == 0 && meta.mtime.nsec == 0 { 2_000_000_000 } else { 20_000_000 };
     let age = now.nanoseconds().saturating_sub(meta.ctime.nanoseconds());
     if (0..tick).contains(&age) {
         (tick - age) as u64
+    } else if (-SKEW..0).contains(&age) {
+        tick as u64
     } else {
         0
     }

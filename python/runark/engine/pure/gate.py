@@ -227,8 +227,11 @@ class Gate:
         place = work.place
         try:
             assert work.handles is not None
+            for archive, inode, word in work.displaced if work.packed is None else ():
+                # beside one that is equal: left in its place, the next restore would take it for the session
+                publish.take_away(place, archive, inode, word, place, work.name, work.session_inode())
             remove.recheck(place, work.tombstone or work.name, work.entries, work.handles)
-            tombstone = work.tombstone or remove.entomb(place, work.name)
+            tombstone = work.tombstone or remove.entomb(place, work.entries[0])
         except Changed as cause:
             if work.tombstone:
                 return self._halted(work, work.tombstone, remove.Stopped(cause, 0))

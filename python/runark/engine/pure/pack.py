@@ -285,7 +285,7 @@ def pack(
     done = False
     try:
         part_name = b".%b.%b.%b.part" % (name, options.format.encode("ascii"), random_name())
-        fd = create_part(place, part_name, options.reserve)
+        fd = create_part(place, name, part_name, options.reserve)
         try:
             part = Part(fd, options.format, level)
             packer = _Packer(session, entries[0], handles, part, options.older_than_ns, control)

@@ -12,7 +12,7 @@ import os
 import stat
 
 from runark.engine.pure import codec, seal, sys
-from runark.engine.pure.ends import Changed, Failure, failure
+from runark.engine.pure.ends import Changed, Failure, Skipped, failure
 from runark.engine.pure.place import Place
 from runark.engine.pure.tar import writer
 from runark.engine.pure.walk import encode_name
@@ -22,6 +22,7 @@ __all__ = ["FULL", "NoRoom", "Part", "create_part", "dress", "drop"]
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _WHOLE = 4 << 20  # bytes of stream that are compressed at once
 _PIECE = 1 << 20
+_LONGEST = len(b"..tar.gz.superseded-") + 16  # added to a session's name, in the longest name of its archive
 
 
 class NoRoom(Failure):
@@ -112,12 +113,20 @@ def drop(place: Place, part: bytes) -> None:
         raise failure("unlink", place.join(part), cause) from cause
 
 
-def create_part(place: Place, name: bytes, reserve: bytes | None) -> int:
-    """Create and lock a part file; without a free inode take a reserve file for it. Raises `NoRoom`, `Failure`."""
+def create_part(place: Place, session: bytes, name: bytes, reserve: bytes | None) -> int:
+    """Create and lock a part file; without a free inode take a reserve file for it.
+
+    Raises `Skipped` if the session's name is too long for what runark may have to call its archive, `NoRoom`,
+    `Failure`.
+    """
+    if len(session) + _LONGEST > 255:  # its archive could not even be moved aside
+        raise Skipped("name too long for an archive's name")
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         fd = os.open(name, flags, 0o600, dir_fd=place.fd)
     except OSError as cause:
+        if cause.errno == errno.ENAMETOOLONG:
+            raise Skipped("name too long for an archive's name") from None
         if cause.errno not in FULL:
             raise failure("create", place.join(name), cause) from cause
         taken = _take_reserve(place, name, reserve)

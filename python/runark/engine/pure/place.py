@@ -6,6 +6,7 @@ Everything the gate does to names (part file, archive, tombstone) is done relati
 from __future__ import annotations
 
 import bisect
+import errno
 import os
 
 from runark.engine.pure import sys
@@ -44,8 +45,16 @@ class Place:
         return self.path + name if self.path.endswith(b"/") else self.path + b"/" + name
 
     def exists(self, name: bytes) -> bool:
-        """Whether the name is taken, by whatever."""
-        return os.access(name, os.F_OK, dir_fd=self.fd, follow_symlinks=False)
+        """Whether the name is taken, by whatever. Raises `Failure`, `Skipped` for a name that no file can have."""
+        try:
+            os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        except OSError as cause:
+            if cause.errno == errno.ENAMETOOLONG:
+                raise Skipped("name too long for an archive's name") from None
+            raise failure("stat", self.join(name), cause) from cause
+        return True
 
     @property
     def storage(self) -> sys.Storage:

@@ -76,11 +76,21 @@ def _writable(fd: int) -> bool:
     return os.access(b".", os.W_OK | os.X_OK, dir_fd=fd, effective_ids=os.access in os.supports_effective_ids)
 
 
-def entomb(place: Place, name: bytes) -> bytes:
-    """Rename the session to its tombstone; the tombstone's name. Raises `Changed`, `Failure`."""
+def entomb(place: Place, top: Entry) -> bytes:
+    """Rename the session to its tombstone; the tombstone's name. Raises `Changed`, `Failure`.
+
+    `top`: the session directory as it was recorded. If the name has got another directory since, that one is nobody's
+    to remove and gets its name back.
+    """
+    name = top.name
     tombstone = b".%b.removing-%b" % (name, random_name())
     try:
         sys.rename_noreplace(place.fd, name, place.fd, tombstone)
+        assert top.key is not None
+        status = os.stat(tombstone, dir_fd=place.fd, follow_symlinks=False)
+        if (status.st_dev, status.st_ino) != top.key[:2]:
+            rename_back(place, tombstone, name)
+            raise Changed("the session directory was replaced")
     except FileNotFoundError:
         raise Changed("the session directory vanished after it was packed") from None
     except OSError as cause:

@@ -158,6 +158,14 @@ def _put_in_place(staging: Staging, inner: bytes, target: bytes) -> Inode:
         raise failure("rename", staging.path, cause) from cause
 
 
+def _in_memory(archive: Archive) -> bool:
+    """Whether the archive is not stored any better than a tree in memory. Raises `Failure`."""
+    try:
+        return sys.storage(archive.fd) == "volatile"
+    except OSError as cause:
+        raise failure("statfs", archive.path, cause) from cause
+
+
 def _remove_archive(
     job: RestoreJob, archive: Archive, place: Place, restored: Inode, less: str, done: _Restored
 ) -> None:
@@ -168,6 +176,9 @@ def _remove_archive(
     """
     if less:
         done.reason = f"archive kept, it holds more than was restored: {less}"
+        return
+    if done.settled == "volatile" and not _in_memory(archive):
+        done.reason = "archive kept: the session was restored into memory, where it does not last"
         return
     settle.settle_names(place)
     parent, name = split_path(job.archive)
@@ -181,6 +192,10 @@ def _remove_archive(
         os.unlink(aside, dir_fd=home.fd)
     except Changed as cause:
         done.reason = f"archive kept: {cause}"
+    except Failure as cause:
+        if cause.fault.errno != errno.ENAMETOOLONG:
+            raise
+        done.reason = "archive kept: its name is too long to be moved aside"
     except OSError as cause:
         raise failure("unlink", job.archive, cause) from cause
     finally:

@@ -106,7 +106,11 @@ def rename_noreplace(old_dir: int, old: bytes, new_dir: int, new: bytes) -> None
         os.link(old, new, src_dir_fd=old_dir, dst_dir_fd=new_dir, follow_symlinks=False)
         os.unlink(old, dir_fd=old_dir)
         return
-    if os.access(new, os.F_OK, dir_fd=new_dir, follow_symlinks=False):
+    try:
+        os.stat(new, dir_fd=new_dir, follow_symlinks=False)
+    except FileNotFoundError:
+        pass
+    else:
         raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
     os.rename(old, new, src_dir_fd=old_dir, dst_dir_fd=new_dir)
 

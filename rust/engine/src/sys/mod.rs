@@ -15,7 +15,7 @@ use rustix::io::{Errno, Result};
 pub use dir::{list_dir, DirBuffer};
 pub use meta::{Kind, Meta, Time};
 pub use names::Names;
-pub use xattr::{get_xattr, list_xattr, set_xattr};
+pub use xattr::{forget_acls, get_xattr, list_xattr, set_xattr};
 
 pub const CLOEXEC: OFlags = OFlags::CLOEXEC;
 
@@ -49,6 +49,11 @@ pub fn open_write(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
 pub fn create_file(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | CLOEXEC;
     rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)
+}
+
+/// Make a directory that nobody else may enter.
+pub fn make_private_dir(dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+    rustix::fs::mkdirat(dir, name, Mode::RWXU)
 }
 
 /// Make a directory with the mode that the umask leaves.
@@ -116,6 +121,16 @@ pub fn read_link(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<u8>> {
 
 pub fn unlink(dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
     rustix::fs::unlinkat(dir, name, AtFlags::empty())
+}
+
+/// Whether names in the directory may be removed by the effective user; the refusal if not.
+pub fn may_change(dir: BorrowedFd<'_>) -> Result<()> {
+    use rustix::fs::Access;
+    match rustix::fs::accessat(dir, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
+        Err(e @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => Err(e),
+        // What cannot be asked shows when it is done.
+        _ => Ok(()),
+    }
 }
 
 pub fn remove_dir(dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {

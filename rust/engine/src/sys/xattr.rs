@@ -35,6 +35,17 @@ pub fn get_xattr(fd: impl AsFd, name: &[u8]) -> Result<Vec<u8>> {
     }
 }
 
+/// Take away the ACLs that a directory has got from the one above it.
+pub fn forget_acls(fd: impl AsFd) -> Result<()> {
+    for name in ["system.posix_acl_access", "system.posix_acl_default"] {
+        match rustix::fs::fremovexattr(&fd, name) {
+            Ok(()) | Err(Errno::NODATA | Errno::NOTSUP | Errno::NOSYS) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
 pub fn set_xattr(fd: impl AsFd, name: &[u8], value: &[u8]) -> Result<()> {
     rustix::fs::fsetxattr(fd, name, value, XattrFlags::empty())
 }

@@ -23,6 +23,14 @@ pub fn to_text(bytes: &[u8]) -> Option<String> {
     Some(parts.join(","))
 }
 
+/// What the owning group may do (4 read, 2 write, 1 search), the mask applied.
+pub fn group_bits(bytes: &[u8]) -> u16 {
+    let entries = bytes.strip_prefix(&VERSION).unwrap_or_default().chunks_exact(8);
+    let perm =
+        |tag| entries.clone().find(|e| e[..2] == u16::to_le_bytes(tag)).map(|e| u16::from_le_bytes([e[2], e[3]]));
+    perm(4).unwrap_or(0) & perm(16).unwrap_or(7)
+}
+
 /// The kernel's bytes for a text; entries apart by commas or newlines, names of users and groups are not looked up
 /// (`user:alice:r--:1001`, as some archivers write, gives the id in its fourth field).
 pub fn from_text(text: &[u8]) -> Option<Vec<u8>> {
