@@ -12,7 +12,7 @@ import os
 from runark.engine.pure import sys
 from runark.engine.pure.ends import Skipped, escape, failure
 
-__all__ = ["Place", "Places", "random_name", "split_path"]
+__all__ = ["Place", "Places", "is_ours", "random_name", "split_path"]
 
 
 def split_path(path: bytes) -> tuple[bytes, bytes]:
@@ -24,6 +24,16 @@ def split_path(path: bytes) -> tuple[bytes, bytes]:
 def random_name() -> bytes:
     """16 lowercase hex digits, for part files, tombstones, staging directories and what is moved aside."""
     return os.urandom(8).hex().encode("ascii")
+
+
+def is_ours(name: bytes, before: bytes, after: bytes = b"") -> bool:
+    """Whether a name is one that runark makes: `before`, what `random_name` gives, `after`.
+
+    What else stands beside a session is not for us to touch, whoever says it is a leftover.
+    """
+    digits = name[len(before) : len(name) - len(after)]
+    framed = name.startswith(before) and name.endswith(after)
+    return framed and len(digits) == 16 and not digits.strip(b"0123456789abcdef")
 
 
 class Place:

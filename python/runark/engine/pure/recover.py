@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from runark.engine.protocol import FORMATS, ArchiveOptions, Fault
 from runark.engine.pure import compare, part, publish, remove, settle, sys
 from runark.engine.pure.ends import Control, Damaged, Failure, Skipped, escape, failure
-from runark.engine.pure.place import Place
+from runark.engine.pure.place import Place, is_ours
 from runark.engine.pure.work import Proven, Work
 
 __all__ = ["Recovery"]
@@ -39,7 +39,8 @@ class Recovery:
         """Remove part files of dead runs. Raises `Skipped` if one is being written."""
         place = work.place
         for name in work.job.leftovers:
-            if not name.endswith(_part_mark) or not name.startswith(b"." + work.name + b"."):
+            marks = (b"." + work.name + b"." + fmt.encode("ascii") + b"." for fmt in FORMATS)
+            if not any(is_ours(name, mark, _part_mark) for mark in marks):
                 continue
             path = place.join(name)
             if not place.exists(work.name):
@@ -133,7 +134,7 @@ class Recovery:
         mark = b"." + work.name + _tomb_mark
         place = work.place
         for tombstone in work.job.leftovers:
-            if not tombstone.startswith(mark) or not place.exists(tombstone):
+            if not is_ours(tombstone, mark) or not place.exists(tombstone):
                 continue
             if _locked(place, tombstone):
                 raise Skipped("another process is removing it")

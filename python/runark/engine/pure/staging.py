@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from runark.engine.pure import sys
 from runark.engine.pure.ends import Skipped, failure
-from runark.engine.pure.place import Place, random_name
+from runark.engine.pure.place import Place, is_ours, random_name
 from runark.engine.pure.tar import acl
 from runark.engine.pure.walk import encode_name
 
@@ -134,7 +134,7 @@ def _empty(fd: int, top: int, waiting: list[bytes]) -> None:
 def reap(place: Place, leftovers: Sequence[bytes], target: bytes) -> None:
     """Remove the staging directories that dead runs left. Raises `Skipped` if one is in use, `Failure`."""
     for name in leftovers:
-        if not name.startswith(b"." + target + b".restoring-"):
+        if not is_ours(name, b"." + target + b".restoring-"):
             continue
         try:
             fd = os.open(name, sys.DIRECTORY, dir_fd=place.fd)
