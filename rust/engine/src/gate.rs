@@ -56,16 +56,16 @@ pub fn archive(jobs: Vec<ArchiveJob>, options: ArchiveOptions) -> Task {
             }
             // A defect, whose message went to stderr. Nobody waits in vain, and the other sessions are gone on with.
             let left = open.take();
-            control.report(left.into_iter().map(|i| {
-                let fault = Fault::own("work", jobs[i].path.clone(), FALLEN);
-                let outcome = Outcome { path: jobs[i].path.clone(), ..Outcome::default() };
-                stopped(outcome, Instant::now(), Stop::Failed(fault))
-            }));
+            control.report(left.into_iter().map(|i| fallen(&jobs[i])));
         }
     })
 }
 
-const FALLEN: &str = "the engine broke off because of a defect in it; the session is whole or its archive is proven";
+fn fallen(job: &ArchiveJob) -> Outcome {
+    let text = "the engine broke off because of a defect in it; the session is whole or its archive is proven";
+    let outcome = Outcome { path: job.path.clone(), ..Outcome::default() };
+    stopped(outcome, Instant::now(), Stop::Failed(Fault::own("work", job.path.clone(), text)))
+}
 
 /// How many workers there are, how many directories each keeps open in a session and how many sessions it has in a batch, with
 /// `most` files open in the process: a quarter of them is left to the program around us. A session that waits for its batch holds
@@ -253,7 +253,14 @@ impl Worker<'_> {
                     ended = true;
                     break;
                 };
-                match self.prepare(&self.jobs[i]) {
+                // Most of what a defect may stumble over is what was found on disk: the rest of the batch is spared.
+                let job = &self.jobs[i];
+                let Ok(prepared) = catch_unwind(AssertUnwindSafe(|| self.prepare(job))) else {
+                    self.bench = Bench::new(self.options.format, self.options.level);
+                    self.report(fallen(job));
+                    continue;
+                };
+                match prepared {
                     Prepared::Done(outcome) => self.report(outcome),
                     Prepared::NoRoom(_) if !batch.is_empty() => {
                         again = Some(i);

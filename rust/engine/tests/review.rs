@@ -5,13 +5,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use runark_engine::codec::Unpacker;
 use runark_engine::publish::{set_aside, Home};
 use runark_engine::remove::bury;
 use runark_engine::session::{is_ours, Place};
-use runark_engine::{gate, sys, verify};
-use runark_engine::{ArchiveJob, ArchiveOptions, Format, Limits, Outcome, Stop, Sync, Task, VerifyOptions};
+use runark_engine::verify::{examine, open_archive};
+use runark_engine::{gate, sys};
+use runark_engine::{ArchiveJob, ArchiveOptions, Control, Format, Limits, Outcome, Stop, Sync, Task};
 
 struct Scene {
     dir: PathBuf,
@@ -117,47 +119,50 @@ fn job(dir: &Path) -> ArchiveJob {
 }
 
 #[test]
-fn many_holes_are_compared_in_time_that_grows_with_their_number() {
+fn a_file_of_many_holes_is_compared_hole_by_hole() {
     let scene = Scene::new("holes");
     fs::remove_file(scene.dir.join("S.tar.gz")).unwrap();
-    let file = fs::File::create(scene.dir.join("S/sparse")).unwrap();
-    for i in 0..40_000u64 {
-        file.write_all_at(b"x", i * 8192).unwrap();
+    let path = scene.dir.join("S/sparse");
+    let file = fs::File::create(&path).unwrap();
+    for i in 0..500u64 {
+        file.write_all_at(b"x", i * 16384 + 4096).unwrap();
     }
-    drop(file);
-    let archived = drain(&gate::archive(vec![job(&scene.dir)], options(Format::TarGz))).remove(0);
-    assert_eq!(archived.action, "kept", "{archived:?}");
-    let begun = Instant::now();
-    let again = drain(&gate::archive(vec![job(&scene.dir)], options(Format::TarGz))).remove(0);
-    assert_eq!((again.action, again.reason.as_str()), ("kept", "already archived"), "{again:?}");
-    // Every stored region against every region of the file took minutes here.
-    let (took, packing) = (begun.elapsed(), Duration::from_secs_f64(archived.milliseconds / 1e3));
-    assert!(took < 8 * packing + Duration::from_secs(1), "comparing took {took:?}, packing {packing:?}");
+    let time = fs::metadata(&path).unwrap().modified().unwrap();
+    let again = || drain(&gate::archive(vec![job(&scene.dir)], options(Format::TarGz))).remove(0);
+    assert_eq!(again().reason, "source kept");
+    assert_eq!(again().reason, "already archived");
+    // Zeros where there was a hole are the same content; anything else is not, at either end or in the middle.
+    file.write_all_at(&[0], 100 * 16384).unwrap();
+    file.set_modified(time).unwrap();
+    assert_eq!(again().reason, "already archived");
+    for at in [0, 250 * 16384, 499 * 16384 + 4097] {
+        file.write_all_at(b"y", at).unwrap();
+        file.set_modified(time).unwrap();
+        let outcome = again();
+        assert_eq!(outcome.reason, "source kept", "byte {at}: {outcome:?}");
+        assert!(
+            outcome.notes[0].ends_with("other content") || outcome.notes[0].ends_with("another size"),
+            "{outcome:?}"
+        );
+    }
 }
 
 #[test]
 fn a_long_member_does_not_hold_up_a_cancellation() {
     let scene = Scene::new("cancel");
     fs::remove_file(scene.dir.join("S.tar.gz")).unwrap();
-    let file = fs::File::create(scene.dir.join("S/long")).unwrap();
-    let piece = vec![7u8; 1 << 20];
-    for i in 0..256 {
-        file.write_all_at(&piece, i << 20).unwrap();
-    }
-    drop(file);
-    assert_eq!(drain(&gate::archive(vec![job(&scene.dir)], options(Format::TarXz))).remove(0).action, "kept");
-    let archive = scene.dir.join("S.tar.xz").as_os_str().as_bytes().to_vec();
-    let verifying = || verify::verify(vec![archive.clone()], VerifyOptions { jobs: 1, limits: Limits::default() });
-    let begun = Instant::now();
-    assert_eq!(drain(&verifying()).remove(0).action, "unsealed");
-    let whole = begun.elapsed();
-    for compare in [false, true] {
-        let task = if compare { gate::archive(vec![job(&scene.dir)], options(Format::TarXz)) } else { verifying() };
-        std::thread::sleep(whole / 10);
-        let begun = Instant::now();
-        task.control().cancel();
-        let outcome = drain(&task).remove(0);
-        assert_eq!(outcome.action, "cancelled", "{outcome:?}");
-        assert!(begun.elapsed() < whole / 2 + Duration::from_millis(100), "{:?} of {whole:?}", begun.elapsed());
-    }
+    fs::write(scene.dir.join("S/long"), vec![7u8; 4 << 20]).unwrap();
+    assert_eq!(drain(&gate::archive(vec![job(&scene.dir)], options(Format::Tar))).remove(0).action, "kept");
+    let opened = open_archive(scene.dir.join("S.tar").as_os_str().as_bytes()).unwrap();
+    let control = Control::default();
+    let mut members = 0;
+    let ended = examine(&mut Unpacker::default(), opened, b"S.tar", &Limits::default(), &control, |member, _| {
+        members += 1;
+        if member.path == b"S/long" {
+            control.cancel();
+        }
+        Ok(())
+    });
+    assert_eq!(ended.err(), Some(Stop::Cancelled));
+    assert_eq!(members, 3);
 }
