@@ -211,7 +211,8 @@ def test_an_archive_on_disk_outlives_a_restore_into_memory(engine: Engine, tmp_p
     memory.mkdir()
     with open(image, "wb") as file:
         file.truncate(16 << 20)
-    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    sbin = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
+    subprocess.run(["mkfs.ext4", "-q", image], check=True, env=sbin)
     subprocess.run(["mount", "-o", "loop", image, disk], check=True)
     try:
         with privileges.mounted(memory):
