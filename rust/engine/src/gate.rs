@@ -411,6 +411,7 @@ impl Worker<'_> {
             })?;
         match compared {
             Verdict::Equal(mut tree, summary) => {
+                tree.heed_mark()?;
                 if let Some(limit) = self.options.older_than_ns {
                     let young = |m: &sys::Meta| m.mtime.nanoseconds() >= limit;
                     if tree.entries.iter().any(|e| e.meta.as_ref().is_some_and(young)) {

@@ -95,7 +95,7 @@ pub fn part_name(session: &[u8], format: Format) -> Result<Vec<u8>, Fault> {
     Ok([b".", session, b".", format.suffix().as_bytes(), b".", x.as_bytes(), b".part"].concat())
 }
 
-/// Pack the session. Errors: `Skipped` (cannot be kept, or too young), `Changed`, `Cancelled`, `Failed`.
+/// Pack the session. Errors: `Skipped` (cannot be kept, marked or too young), `Changed`, `Cancelled`, `Failed`.
 pub fn pack(
     bench: &mut Bench,
     place: Place<'_>,
@@ -105,6 +105,7 @@ pub fn pack(
 ) -> Result<Packed, Stop> {
     let limits = Limits::default();
     let tree = walk(place, &mut bench.dirs, &limits)?;
+    tree.heed_mark()?;
     tree.claim(place)?;
     let mut packing = Packing {
         place,

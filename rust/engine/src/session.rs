@@ -25,6 +25,9 @@ pub fn keep_open(handles: usize) {
 
 pub const NO_DIR: u32 = u32::MAX;
 
+/// A file of this name keeps its directory, and the sessions below it, from being archived.
+pub const NO_ARCHIVE: &[u8] = b".noarchive";
+
 #[derive(Debug)]
 pub struct Entry {
     /// Below the session directory, without slashes at the ends; empty for the session directory itself.
@@ -137,6 +140,14 @@ pub struct Tree {
 }
 
 impl Tree {
+    /// Refuse a session that its owner has marked.
+    pub fn heed_mark(&self) -> Result<(), Stop> {
+        match self.entries.iter().any(|entry| entry.path == NO_ARCHIVE) {
+            true => Err(Stop::Skipped("marked with .noarchive".into())),
+            false => Ok(()),
+        }
+    }
+
     pub fn add_dir(&mut self, parent: u32, name: &[u8], meta: Meta, handle: OwnedFd) -> u32 {
         let keep = self.open < MAY_KEEP.get();
         self.open += usize::from(keep);

@@ -15,7 +15,7 @@ KIND = {name: number for number, name in enumerate(KINDS)}
 STATUS = {name: number for number, name in enumerate(STATUSES)}
 
 OWN_DIRECTORY = b".runark"  # a root's locks and reserve files: never entered
-NO_ARCHIVE = b".noarchive"
+NO_ARCHIVE = b".noarchive"  # a file that keeps its directory, and the sessions below it, from being archived
 
 _STATUS_DIRS = {
     b"RUNNING": STATUS["running"],

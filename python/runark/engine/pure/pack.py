@@ -22,7 +22,7 @@ from runark.engine.pure.part import FULL, NoRoom, Part, create_part, dress, drop
 from runark.engine.pure.place import Place, random_name
 from runark.engine.pure.tar import acl, sparse, writer
 from runark.engine.pure.tar.header import pad
-from runark.engine.pure.walk import Entry, Handles, key_of, list_names, record_session, wait_for_clock
+from runark.engine.pure.walk import Entry, Handles, heed_mark, key_of, list_names, record_session, wait_for_clock
 
 __all__ = ["Packed", "pack"]
 
@@ -284,6 +284,7 @@ def pack(
     entries, handles = record_session(place.fd, name, session, options.older_than_ns, examine=False, claim=True)
     done = False
     try:
+        heed_mark(entries)
         part_name = b".%b.%b.%b.part" % (name, options.format.encode("ascii"), random_name())
         fd = create_part(place, name, part_name, options.reserve)
         try:

@@ -19,6 +19,7 @@ from runark.engine.protocol import FORMATS, ArchiveOptions, Fault
 from runark.engine.pure import compare, part, publish, remove, settle, sys
 from runark.engine.pure.ends import Control, Damaged, Failure, Skipped, escape, failure
 from runark.engine.pure.place import Place, is_ours
+from runark.engine.pure.walk import heed_mark
 from runark.engine.pure.work import Proven, Work
 
 __all__ = ["Recovery"]
@@ -121,6 +122,8 @@ class Recovery:
             claim=True,
         )
         work.handles = found.handles
+        if not partial:
+            heed_mark(found.entries)
         work.archive = archive
         work.inode = found.inode
         work.entries = found.entries

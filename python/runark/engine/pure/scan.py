@@ -324,13 +324,10 @@ class PureScan:
     def _judge(self, directory: _Directory, name: bytes) -> tuple[str, os.stat_result | None, Measured | None] | None:
         """The verdict on a session, its own record and its sums, as far as they were taken; None if it vanished.
 
-        A session's own `.noarchive` counts before its status, owner and time, but is one more look: where one of these
-        speaks against it already and nobody will see the row, it is not looked for.
+        A session's own `.noarchive` is seen where the session is gone through; elsewhere packing sees it.
         """
-        seen = self._spec.keep_skipped
-        placed = self._by_place(directory)
-        verdict = placed or self._by_status(directory)
-        if verdict and not seen:
+        verdict = self._by_place(directory) or self._by_status(directory)
+        if verdict and not self._spec.keep_skipped:
             return verdict, None, None
         try:
             own = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
@@ -341,16 +338,7 @@ class PureScan:
             return verdict or "unreadable", None, None
         walks = not verdict and self._walks
         verdict = verdict or self._by_record(own, directory.device)
-        if verdict and (placed or not seen):
-            return verdict, own, None
         if verdict or not walks:
-            mark = name + b"/" + NO_ARCHIVE
-            try:
-                if exists(mark, directory.fd):
-                    verdict = "marked"
-            except OSError as cause:
-                self._fault("stat", directory.prefix + mark, cause)
-                verdict = verdict or "unreadable"
             return verdict or "selected", own, None
         found = self._measured(directory, name, heeds_mark=True)
         if found is None:

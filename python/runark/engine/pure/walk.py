@@ -18,8 +18,11 @@ import time
 from runark.engine.protocol import Limits
 from runark.engine.pure import sys
 from runark.engine.pure.ends import Changed, Skipped, escape, failure
+from runark.engine.pure.names import NO_ARCHIVE
 
-__all__ = ["Entry", "Handles", "Key", "key_of", "list_names", "record_session", "wait_for_clock"]
+__all__ = ["Entry", "Handles", "Key", "heed_mark", "key_of", "list_names", "record_session", "wait_for_clock"]
+
+_MARK = os.fsdecode(NO_ARCHIVE)
 
 Key = tuple[int, int, int, int, int, int]
 """Device, inode, mode, size, mtime and ctime in nanoseconds.
@@ -234,6 +237,12 @@ def wait_for_clock(ctime_ns: int) -> bool:
     # a ctime in the future (a server's clock) says nothing about its age: one quantum it is
     time.sleep(min(quantum, quantum - age) / _SECOND)
     return True
+
+
+def heed_mark(entries: list[Entry]) -> None:
+    """Refuse a session that its owner has marked. Raises `Skipped`."""
+    if _MARK in entries[0].names:
+        raise Skipped("marked with .noarchive")
 
 
 def record_session(

@@ -8,12 +8,13 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 
 use crate::error::Fault;
+use crate::session::NO_ARCHIVE;
 use crate::sys::{self, DirBuffer, Kind};
 use crate::task::Control;
 
 use super::look::{Found, Looker};
 use super::measure::vanished;
-use super::names::{leftover_file, Names, NO_ARCHIVE};
+use super::names::{leftover_file, Names};
 use super::queue::{Chunk, Queue, Work};
 use super::{RowKind, ScanSpec, Status};
 

@@ -9,7 +9,6 @@ use crate::sys::{self, Meta};
 use super::find::Dir;
 use super::look::Looker;
 use super::measure::{Measured, Sums};
-use super::names::NO_ARCHIVE;
 use super::Verdict;
 
 pub(super) struct Judged {
@@ -30,12 +29,10 @@ impl Judged {
 impl Looker<'_> {
     /// `None`: the session vanished, or the scan was cancelled.
     ///
-    /// A session's own `.noarchive` counts before its status, owner and time, but is one more lookup: where one of these
-    /// speaks against it already and nobody will see the row, it is not looked for.
+    /// A session's own `.noarchive` is seen where the session is gone through; elsewhere packing sees it.
     pub fn judge(&mut self, dir: &Dir, name: &[u8]) -> Option<Judged> {
         let spec = self.spec;
-        let placed = spec.by_place(dir.status, dir.marked);
-        let mut verdict = placed.or_else(|| spec.by_status(dir.status));
+        let mut verdict = spec.by_place(dir.status, dir.marked).or_else(|| spec.by_status(dir.status));
         if verdict.is_some() && !spec.keep_skipped {
             return Some(Judged::unseen(verdict, None));
         }
@@ -52,18 +49,7 @@ impl Looker<'_> {
             }
         }
         verdict = verdict.or_else(|| spec.by_record(own.as_ref()?, dir.device));
-        if verdict.is_some() && (placed.is_some() || !spec.keep_skipped) {
-            return Some(Judged::unseen(verdict, own));
-        }
         if verdict.is_some() || !walks {
-            match self.has_below(dir, name, NO_ARCHIVE) {
-                Ok(true) => verdict = Some(Verdict::Marked),
-                Ok(false) => {}
-                Err(fault) => {
-                    self.found.faults.push(fault);
-                    verdict = verdict.or(Some(Verdict::Unreadable));
-                }
-            }
             return Some(Judged::unseen(verdict, own));
         }
         let walked = self.walk(dir, name, true)?;

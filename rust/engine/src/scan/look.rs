@@ -249,10 +249,6 @@ impl<'a> Looker<'a> {
         let sums = judged.sums.unwrap_or(Sums { newest_ns: mtime_ns, ..Sums::default() });
         self.found.rows.push(&dir.prefix, name, row, sums);
     }
-
-    pub fn has_below(&mut self, dir: &Dir, name: &[u8], below: &[u8]) -> Result<bool, Fault> {
-        exists_below(&mut self.below, dir, name, below)
-    }
 }
 
 /// Whether `name/below` exists in the directory; `path` is room for it.

@@ -6,11 +6,11 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
 use crate::error::Fault;
+use crate::session::NO_ARCHIVE;
 use crate::sys::{self, DirBuffer, Kind, Meta};
 use crate::task::Control;
 
 use super::find::Dir;
-use super::names::NO_ARCHIVE;
 
 /// What all entries of a session come to, the session directory included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

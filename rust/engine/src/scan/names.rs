@@ -8,7 +8,6 @@ use super::{RowKind, ScanSpec, Status};
 
 /// Never entered: reserve files and locks of a root.
 pub(super) const OWN_DIRECTORY: &[u8] = b".runark";
-pub(super) const NO_ARCHIVE: &[u8] = b".noarchive";
 
 /// The patterns; `.` is any byte. Each thread has its own clone: a shared one makes threads queue for its scratch memory.
 #[derive(Clone)]
