@@ -116,15 +116,15 @@ fn clear(tree: &Tree, place: Place<'_>, buffer: &mut DirBuffer, partial: bool, r
                 Err(Errno::NOTEMPTY | Errno::EXIST) => {
                     return Err(Stop::Changed(format!("something new in {}", show(&entry.path))));
                 }
-                Err(e) => return Err(gone("rmdir", &place, &entry.path, e)),
+                Err(e) => return Err(missing("rmdir", &place, entry, e, *removed)),
             }
         } else {
             let dir = tree.dir(place, entry.parent)?;
-            let now = sys::stat_at(dir.as_fd(), entry.name()).map_err(|e| gone("stat", &place, &entry.path, e))?;
+            let now = sys::stat_at(dir.as_fd(), entry.name()).map_err(|e| missing("stat", &place, entry, e, *removed))?;
             if !same(&now, recorded, unlinked.contains(&recorded.ino)) {
                 return Err(Stop::Changed(format!("{} changed", show(&entry.path))));
             }
-            sys::unlink(dir.as_fd(), entry.name()).map_err(|e| gone("unlink", &place, &entry.path, e))?;
+            sys::unlink(dir.as_fd(), entry.name()).map_err(|e| missing("unlink", &place, entry, e, *removed))?;
             if recorded.nlink > 1 {
                 unlinked.insert(recorded.ino);
             }
@@ -132,6 +132,15 @@ fn clear(tree: &Tree, place: Place<'_>, buffer: &mut DirBuffer, partial: bool, r
         *removed += 1;
     }
     Ok(())
+}
+
+/// What a refusal means. Once something was removed, an entry that is not there any more is nothing new: the tombstone stays,
+/// and the next run finishes it. Under its own name the rest would be taken for a session that differs from its archive.
+fn missing(op: &'static str, place: &Place<'_>, entry: &Entry, e: Errno, removed: u64) -> Stop {
+    match e {
+        Errno::NOENT | Errno::STALE if removed > 0 => Fault::system(op, place.path_of(&entry.path), e).into(),
+        _ => gone(op, place, &entry.path, e),
+    }
 }
 
 fn same(now: &Meta, recorded: &Meta, unlinked: bool) -> bool {

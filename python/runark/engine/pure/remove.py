@@ -146,7 +146,10 @@ def remove(place: Place, tombstone: bytes, entries: list[Entry], handles: Handle
         raise Stopped(cause, removed) from cause
     except OSError as cause:
         path = session + b"/" + entry.path if entry.path else session
-        if cause.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
+        # Once something was removed, an entry that is not there any more is nothing new: the tombstone stays, and the
+        # next run finishes it. Under its own name the rest would be taken for a session that differs from its archive.
+        missing = cause.errno in (errno.ENOENT, errno.ESTALE) and not removed
+        if missing or cause.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
             change = Changed(f"{escape(entry.path) or 'the session directory'} changed while the session was removed")
             raise Stopped(change, removed) from cause
         raise Stopped(failure("unlink", path, cause), removed) from cause
