@@ -215,7 +215,7 @@ class ArchiveOptions:
     """A session with an entry whose mtime is at or after this is skipped as `young`."""
     reserve: bytes | None = None
     """Directory with reserve files (`reserve-*`) to rename into part files when no inode is left."""
-    sync: Literal["auto", "fsync", "syncfs"] = "auto"
+    sync: Literal["auto", "fsync", "syncfs"] = "auto"  # `fsync`: and names are not taken to become durable in order
 
 
 @dataclass(frozen=True)

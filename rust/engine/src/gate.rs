@@ -154,12 +154,21 @@ impl Item {
         }
     }
 
-    /// Open the directories again that were closed while the session waited for its batch.
-    fn reopen(&mut self) -> Result<(), Stop> {
-        let place = self.parent.place(&self.session);
+    fn tree_mut(&mut self) -> &mut Tree {
         match &mut self.stage {
-            Stage::Packed(Packed { tree, .. }) | Stage::Equal(tree, _) => tree.reopen(place),
+            Stage::Packed(Packed { tree, .. }) | Stage::Equal(tree, _) => tree,
         }
+    }
+
+    /// Close the directories while the session waits for its batch.
+    fn close(&mut self) {
+        self.tree_mut().close();
+    }
+
+    /// Open them again; `name` is the session's or its tombstone's.
+    fn reopen(&mut self, name: &[u8]) -> Result<(), Stop> {
+        let parent = Rc::clone(&self.parent);
+        self.tree_mut().reopen(parent.place(name))
     }
 
     fn describe(&mut self, seal: &Seal, size: u64) {
@@ -194,6 +203,27 @@ fn stopped(mut outcome: Outcome, started: Instant, stop: Stop) -> Outcome {
     };
     outcome.milliseconds = started.elapsed().as_secs_f64() * 1e3;
     outcome
+}
+
+/// Directories whose names could not be made durable.
+struct Refusals(Vec<(Rc<Parent>, Fault)>);
+
+impl Refusals {
+    fn of(&self, parent: &Rc<Parent>) -> Option<Fault> {
+        self.0.iter().find(|(refused, _)| Rc::ptr_eq(refused, parent)).map(|(_, fault)| fault.clone())
+    }
+}
+
+/// Make the names in these directories durable, in each once.
+fn settle_parents<'p>(parents: impl Iterator<Item = &'p Rc<Parent>>) -> Refusals {
+    let mut seen: Vec<&Rc<Parent>> = Vec::new();
+    for parent in parents {
+        if !seen.iter().any(|known| Rc::ptr_eq(known, parent)) {
+            seen.push(parent);
+        }
+    }
+    let refused = |parent: &Rc<Parent>| parent.settling.settle_names(parent.fd.as_fd(), &parent.path).err();
+    Refusals(seen.into_iter().filter_map(|parent| refused(parent).map(|fault| (Rc::clone(parent), fault))).collect())
 }
 
 /// What an archive beside its session turned out to be.
@@ -523,8 +553,29 @@ impl Worker<'_> {
         let batch = self.verify(batch);
         let batch = self.roll_back_if_cancelled(batch);
         let batch = self.publish(batch);
+        let mut buried = Vec::new();
         for item in batch {
-            let outcome = self.recheck_and_remove(item);
+            match self.recheck_and_bury(item) {
+                Err(outcome) => self.report(outcome),
+                Ok((item, tombstone)) if item.parent.settling.is_ordered() => {
+                    let outcome = self.remove(item, &tombstone);
+                    self.report(outcome);
+                }
+                Ok((mut item, tombstone)) => {
+                    item.close();
+                    buried.push((item, tombstone));
+                }
+            }
+        }
+        // Elsewhere the tombstones' names must be durable before anything in them goes: what is left of a session under its own
+        // name would be taken for one that differs from its archive.
+        let refusals = settle_parents(buried.iter().map(|(item, _)| &item.parent));
+        for (mut item, tombstone) in buried {
+            let settled = refusals.of(&item.parent).map_or(Ok(()), |fault| Err(Stop::Failed(fault)));
+            let outcome = match settled.and_then(|()| item.reopen(&tombstone)) {
+                Ok(()) => self.remove(item, &tombstone),
+                Err(stop) => self.give_up_removal(item, &tombstone, Unfinished { stop, removed: 0 }),
+            };
             self.report(outcome);
         }
     }
@@ -647,17 +698,10 @@ impl Worker<'_> {
                 Err(stop) => self.drop_item(item, stop),
             }
         }
-        let mut synced: Vec<(Rc<Parent>, Option<Fault>)> = Vec::new();
-        for item in &published {
-            if !synced.iter().any(|(parent, _)| Rc::ptr_eq(parent, &item.parent)) {
-                let refused = item.parent.settling.settle_names(item.parent.fd.as_fd(), &item.parent.path).err();
-                synced.push((Rc::clone(&item.parent), refused));
-            }
-        }
+        let refusals = settle_parents(published.iter().map(|item| &item.parent));
         let mut durable = Vec::with_capacity(published.len());
         for mut item in published {
-            let refused = synced.iter().find(|(parent, _)| Rc::ptr_eq(parent, &item.parent)).and_then(|s| s.1.clone());
-            match refused {
+            match refusals.of(&item.parent) {
                 // The archive has its name, but perhaps not after a power cut: the source stays.
                 Some(fault) => {
                     item.outcome.notes.push("the archive is there, the source was kept".into());
@@ -669,31 +713,36 @@ impl Worker<'_> {
         durable
     }
 
-    fn recheck_and_remove(&mut self, mut item: Item) -> Outcome {
+    /// The session under its tombstone's name, or what became of it.
+    fn recheck_and_bury(&mut self, mut item: Item) -> Result<(Item, Vec<u8>), Outcome> {
         if self.options.keep_source {
             let reason = if matches!(item.stage, Stage::Packed(_)) { "source kept" } else { "already archived" };
-            return item.end("kept", reason);
+            return Err(item.end("kept", reason));
         }
         if self.control.is_cancelled() {
-            return item.end("kept", "interrupted after publishing; the next run removes the source");
+            return Err(item.end("kept", "interrupted after publishing; the next run removes the source"));
         }
-        if let Err(stop) = item.reopen().and_then(|()| recheck(item.tree(), item.place())) {
-            return withdraw(item, stop);
+        let session = item.session.clone();
+        if let Err(stop) = item.reopen(&session).and_then(|()| recheck(item.tree(), item.place())) {
+            return Err(withdraw(item, stop));
         }
         let proven = item.archive_file();
         let proven = sys::stat(proven).map_err(|e| Stop::Failed(Fault::system("stat", item.outcome.target.clone(), e)));
-        let tombstone = match proven.and_then(|proven| bury(item.place(), item.tree().top(), &item.archive, &proven)) {
-            Ok(tombstone) => tombstone,
-            Err(stop) => return withdraw(item, stop),
-        };
-        let grave = Place { name: &tombstone, ..item.place() };
+        match proven.and_then(|proven| bury(item.place(), item.tree().top(), &item.archive, &proven)) {
+            Ok(tombstone) => Ok((item, tombstone)),
+            Err(stop) => Err(withdraw(item, stop)),
+        }
+    }
+
+    fn remove(&mut self, mut item: Item, tombstone: &[u8]) -> Outcome {
+        let grave = Place { name: tombstone, ..item.place() };
         match remove(item.tree(), grave, &mut self.bench.dirs, false) {
             Ok(_) => {
                 let new = u64::from(matches!(item.stage, Stage::Packed(_)));
                 item.outcome.inodes_freed = inodes(item.tree()).saturating_sub(new);
                 item.end("archived", "")
             }
-            Err(unfinished) => self.give_up_removal(item, &tombstone, unfinished),
+            Err(unfinished) => self.give_up_removal(item, tombstone, unfinished),
         }
     }
 

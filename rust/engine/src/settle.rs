@@ -35,6 +35,15 @@ impl Settling {
         self.storage == Storage::Volatile
     }
 
+    /// Whether names become durable in the order in which they were changed: journals do that, servers promise nothing.
+    pub fn is_ordered(&self) -> bool {
+        match self.storage {
+            Storage::Volatile => true,
+            Storage::Local => self.choice != Sync::Fsync,
+            Storage::Other => false,
+        }
+    }
+
     /// Sync the files, given with their paths. The word that says how, or the first refusal: then none of them may be trusted.
     pub fn settle<'f>(
         &self,

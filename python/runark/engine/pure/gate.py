@@ -138,18 +138,37 @@ class Gate:
                 else:
                     work.pause()
                     ready.append(work)
-        unnamed = self._settle_names(ready)
+        unnamed = _settle_names([work for work in ready if work.packed is not None])
+        buried: list[Work] = []
         for work in ready:
             work.resume()
             problem = unnamed.get(work.place.path) if work.packed is not None else None
+            outcome = None
             if problem is not None:
-                work.close()
-                yield work.outcome("failed", problem.fault.message, problem.fault, kept=True)
-                continue
-            try:
-                outcome = self._recheck_and_remove(work)
-            finally:
-                work.close()  # before anybody hears of it: the next run may want the lock
+                outcome = work.outcome("failed", problem.fault.message, problem.fault, kept=True)
+            else:
+                outcome = self._recheck_and_bury(work)
+                if outcome is None:
+                    if not settle.in_order(work.place, self._options.sync):
+                        assert work.handles is not None
+                        work.handles.close_below()
+                        work.pause()
+                        buried.append(work)
+                        continue
+                    outcome = self._remove(work)
+            work.close()  # before anybody hears of it: the next run may want the lock
+            yield outcome
+        # Where names become durable in any order, those of the tombstones must be before anything in them goes: what is
+        # left of a session under its own name would be taken for one that differs from its archive.
+        unnamed = _settle_names(buried)
+        for work in buried:
+            work.resume()
+            problem = unnamed.get(work.place.path)
+            if problem is not None:
+                outcome = self._halted(work, remove.Stopped(problem, 0))
+            else:
+                outcome = self._remove(work)
+            work.close()
             yield outcome
 
     def _verify_and_publish(self, work: Work, settled: str | Failure) -> Outcome | None:
@@ -208,18 +227,8 @@ class Gate:
             return work.outcome("changed", str(cause))
         return None
 
-    def _settle_names(self, ready: list[Work]) -> dict[bytes, Failure]:
-        """Make the names of published archives durable; the directories where that failed."""
-        problems: dict[bytes, Failure] = {}
-        for place in {work.place.path: work.place for work in ready if work.packed is not None}.values():
-            try:
-                settle.settle_names(place)
-            except Failure as cause:
-                problems[place.path] = cause
-        return problems
-
-    def _recheck_and_remove(self, work: Work) -> Outcome:
-        """Steps 5 and 6 for one session whose archive is published, proven and durable."""
+    def _recheck_and_bury(self, work: Work) -> Outcome | None:
+        """Step 5 for one session whose archive is published, proven and durable: None if it is a tombstone now."""
         if self._control.stopped and not work.tombstone:
             return work.outcome("kept", "cancelled after its archive was published", kept=True)
         if self._options.keep_source and not work.tombstone:
@@ -231,27 +240,35 @@ class Gate:
                 # beside one that is equal: left in its place, the next restore would take it for the session
                 publish.take_away(place, archive, inode, word, place, work.name, work.session_inode())
             remove.recheck(place, work.tombstone or work.name, work.entries, work.handles)
-            tombstone = work.tombstone or remove.entomb(place, work.entries[0])
+            work.tombstone = work.tombstone or remove.entomb(place, work.entries[0])
         except Changed as cause:
             if work.tombstone:
-                return self._halted(work, work.tombstone, remove.Stopped(cause, 0))
+                return self._halted(work, remove.Stopped(cause, 0))
             return self._changed(work, str(cause), withdraw=True)
         except Failure as cause:
             return work.outcome("failed", cause.fault.message, cause.fault, kept=True)
         try:
             self._see_archive(work)
-            freed = remove.remove(place, tombstone, work.entries, work.handles)
         except remove.Stopped as stop:
-            return self._halted(work, tombstone, stop)
+            return self._halted(work, stop)
+        return None
+
+    def _remove(self, work: Work) -> Outcome:
+        """Step 6 for a tombstone."""
+        assert work.handles is not None
+        try:
+            freed = remove.remove(work.place, work.tombstone, work.entries, work.handles)
+        except remove.Stopped as stop:
+            return self._halted(work, stop)
         made = 1 if work.packed is not None else 0  # the archive takes an inode itself
         return work.outcome("archived", freed=freed - made, kept=True)
 
-    def _halted(self, work: Work, tombstone: bytes, stop: remove.Stopped) -> Outcome:
+    def _halted(self, work: Work, stop: remove.Stopped) -> Outcome:
         """A removal that stopped.
 
         What is left gets its name back, unless an error (and no change) left it half removed.
         """
-        cause = stop.cause
+        cause, tombstone = stop.cause, work.tombstone
         if isinstance(cause, Failure) and stop.removed:
             work.notes.append(
                 f"{stop.removed} entries are removed, the rest is in {escape(tombstone)}; the archive holds all"
@@ -296,6 +313,17 @@ class Gate:
                 work.notes.append(reason)
                 return work.outcome("failed", cause.fault.message, cause.fault, kept=True)
         return work.outcome("changed", reason)
+
+
+def _settle_names(works: list[Work]) -> dict[bytes, Failure]:
+    """Make the names in the works' directories durable; the directories where that failed."""
+    problems: dict[bytes, Failure] = {}
+    for place in {work.place.path: work.place for work in works}.values():
+        try:
+            settle.settle_names(place)
+        except Failure as cause:
+            problems[place.path] = cause
+    return problems
 
 
 def _written(work: Work) -> settle.Written:

@@ -19,7 +19,7 @@ from runark.engine.pure import sys
 from runark.engine.pure.ends import failure
 from runark.engine.pure.place import Place
 
-__all__ = ["HONEST_SYNCFS", "Written", "settle", "settle_existing", "settle_names"]
+__all__ = ["HONEST_SYNCFS", "Written", "in_order", "settle", "settle_existing", "settle_names"]
 
 _MANY = 8  # from here on one syncfs is cheaper than a sync of each
 _AT_ONCE = 8
@@ -67,6 +67,14 @@ def settle(files: Sequence[Written], how: str) -> str:
             for _ in pool.map(one, files):  # map raises the first failure
                 pass
     return "fsync"
+
+
+def in_order(place: Place, how: str) -> bool:
+    """Whether names become durable in the order in which they were changed: journals do that, servers promise nothing.
+
+    Raises `Failure`.
+    """
+    return place.storage == "volatile" or (place.storage == "local" and how != "fsync")
 
 
 def settle_names(place: Place) -> None:
