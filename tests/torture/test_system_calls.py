@@ -47,7 +47,7 @@ def _converge(engine: Engine, root: Path, sessions: dict[Path, Snapshot], told: 
 
 
 def _archiving(engine: Engine, sessions: dict[Path, Snapshot]) -> Callable[[], list[Outcome]]:
-    return lambda: archive_all(engine, sessions, sync=SYNC)
+    return lambda: archive_all(engine, sessions, sync=SYNC, jobs=1)
 
 
 def test_killed_while_archiving(engine: Engine, tmp_path: Path) -> None:
