@@ -91,7 +91,8 @@ struct Parent {
 
 impl Parent {
     fn place<'a>(&'a self, name: &'a [u8]) -> Place<'a> {
-        Place { parent: self.fd.as_fd(), mount: self.mount, parent_path: &self.path, name }
+        let leases = self.settling.gives_leases();
+        Place { parent: self.fd.as_fd(), mount: self.mount, parent_path: &self.path, name, leases }
     }
 }
 

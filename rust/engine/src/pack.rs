@@ -206,6 +206,9 @@ impl Packing<'_> {
             }
             self.links.insert(before.ino, i);
         }
+        if place.leases && sys::is_being_written(&fd) {
+            return Err(Stop::Changed(format!("{} is open for writing", show(&entry.path))));
+        }
         self.attributes(bench, fd.as_fd(), entry)?;
         let holes = if before.allocated < before.size {
             sys::data_regions(&fd, before.size).map_err(|e| Fault::system("seek", place.path_of(&entry.path), e))?

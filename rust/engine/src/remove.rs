@@ -1,7 +1,7 @@
 //! Recheck the source against its records, then remove exactly what was recorded.
 //!
 //! Order: recheck everything in place; rename the session to its tombstone, so that nobody finds it by name any more; list
-//! every directory again; unlink each recorded entry after one more look at it, bottom up. Anything unknown or different
+//! every directory again and see that nobody has a file open for writing; unlink each recorded entry after one more look at it, bottom up. Anything unknown or different
 //! stops it and the session gets its name back. Nothing is ever removed recursively.
 
 use std::collections::HashSet;
@@ -100,6 +100,9 @@ fn clear(tree: &Tree, place: Place<'_>, buffer: &mut DirBuffer, partial: bool, r
     if !partial {
         relist_renamed(tree, place, buffer)?;
     }
+    if place.leases {
+        see_no_writer(tree, place)?;
+    }
     // Inodes with several names of which one was removed: that changes the ctime the others show.
     let mut unlinked = HashSet::new();
     // In their order a directory comes before what is in it: backwards, it comes after.
@@ -130,6 +133,21 @@ fn clear(tree: &Tree, place: Place<'_>, buffer: &mut DirBuffer, partial: bool, r
             }
         }
         *removed += 1;
+    }
+    Ok(())
+}
+
+/// Nobody can open these files by name any more, so who has none open for writing now, never will.
+fn see_no_writer(tree: &Tree, place: Place<'_>) -> Result<(), Stop> {
+    for entry in tree.entries.iter().filter(|entry| entry.kind == Kind::File) {
+        match sys::open_file(tree.dir(place, entry.parent)?.as_fd(), entry.name()) {
+            Ok(fd) if sys::is_being_written(&fd) => {
+                return Err(Stop::Changed(format!("{} is open for writing", show(&entry.path))));
+            }
+            // What may not be read is still looked at before it goes.
+            Ok(_) | Err(Errno::ACCESS | Errno::PERM) => {}
+            Err(e) => return Err(gone("open", &place, &entry.path, e)),
+        }
     }
     Ok(())
 }

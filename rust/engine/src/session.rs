@@ -98,6 +98,8 @@ pub struct Place<'a> {
     pub mount: Option<u64>,
     pub parent_path: &'a [u8],
     pub name: &'a [u8],
+    /// The kernel tells here who has a file open for writing (servers refuse leases for reasons of their own).
+    pub leases: bool,
 }
 
 impl Place<'_> {

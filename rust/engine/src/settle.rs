@@ -35,6 +35,11 @@ impl Settling {
         self.storage == Storage::Volatile
     }
 
+    /// Whether the kernel alone decides about leases on files.
+    pub fn gives_leases(&self) -> bool {
+        self.storage != Storage::Other
+    }
+
     /// Whether names become durable in the order in which they were changed: journals do that, servers promise nothing.
     pub fn is_ordered(&self) -> bool {
         match self.storage {

@@ -62,7 +62,14 @@ class _Packer:
     """The state of packing one session."""
 
     def __init__(
-        self, session: bytes, top: Entry, handles: Handles, part: Part, young: int | None, control: Control
+        self,
+        session: bytes,
+        top: Entry,
+        handles: Handles,
+        part: Part,
+        young: int | None,
+        control: Control,
+        leases: bool,
     ) -> None:
         assert top.key is not None and top.status is not None
         self.session = session
@@ -72,6 +79,7 @@ class _Packer:
         self.part = part
         self.young = young
         self.control = control
+        self.leases = leases
         self.first_names: dict[tuple[int, int], Entry] = {}  # of files with several links
         self.content = 0
         self.shared = 0o055  # what every entry gives to group and others; read here, search counted in
@@ -172,6 +180,8 @@ class _Packer:
                 link = self.stem + b"/" + first.path
                 self.part.add(self.header(entry, status, writer.HARDLINK, 0, link))
                 return
+        if self.leases and sys.is_being_written(fd):
+            raise Changed(f"{escape(entry.path)} is open for writing")
         found = attributes(fd)
         records = found[0] if found else None
         self.share(status, "file", found[1] if found else None)
@@ -289,7 +299,7 @@ def pack(
         fd = create_part(place, name, part_name, options.reserve)
         try:
             part = Part(fd, options.format, level)
-            packer = _Packer(session, entries[0], handles, part, options.older_than_ns, control)
+            packer = _Packer(session, entries[0], handles, part, options.older_than_ns, control, place.leases)
             packer.all(entries)
             try:
                 claim = part.finish(len(entries), packer.content)

@@ -77,6 +77,11 @@ class Place:
         return self._storage
 
     @property
+    def leases(self) -> bool:
+        """Whether the kernel alone decides about leases here: servers refuse them for reasons of their own."""
+        return self.storage != "other"
+
+    @property
     def real(self) -> bytes:
         """The path without symlinks, as the mount table has it."""
         if self._real is None:

@@ -76,6 +76,18 @@ def _writable(fd: int) -> bool:
     return os.access(b".", os.W_OK | os.X_OK, dir_fd=fd, effective_ids=os.access in os.supports_effective_ids)
 
 
+def _is_being_written(entry: Entry, handles: Handles) -> bool:
+    assert entry.parent is not None
+    try:
+        fd = sys.open_file(entry.name, handles.get(entry.parent))
+    except PermissionError:  # what may not be read is still looked at before it goes
+        return False
+    try:
+        return sys.is_being_written(fd)
+    finally:
+        os.close(fd)
+
+
 def entomb(place: Place, top: Entry) -> bytes:
     """Rename the session to its tombstone; the tombstone's name. Raises `Changed`, `Failure`.
 
@@ -120,6 +132,11 @@ def remove(place: Place, tombstone: bytes, entries: list[Entry], handles: Handle
         for entry in entries:
             if entry.kind == "dir" and not entry.names.issuperset(list_names(handles.get(entry))):
                 raise Changed(f"something new appeared in {escape(entry.path) or 'the session directory'}")
+        if place.leases:
+            # Nobody can open these files by name any more: who has none open for writing now, never will.
+            for entry in entries:
+                if entry.kind == "file" and entry.parent is not None and _is_being_written(entry, handles):
+                    raise Changed(f"{escape(entry.path)} is open for writing")
         for entry in reversed(entries):
             parent = entry.parent
             if entry.kind == "dir":

@@ -197,6 +197,23 @@ def open_file(name: bytes, directory: int) -> int:
     return os.open(name, _FILE, dir_fd=directory)
 
 
+def is_being_written(fd: int) -> bool:
+    """Whether a process of this host has the file open for writing, or mapped so: the kernel refuses a read lease then.
+
+    Where it gives none at all (not our file, no such filesystem, not Linux) nothing is known, and the answer is no.
+    """
+    if not _LINUX:
+        return False
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False
+
+
 def lock(fd: int) -> Literal["taken", "held", "none"]:
     """Take the file's or directory's advisory lock without waiting.
 

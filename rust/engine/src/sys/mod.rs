@@ -51,6 +51,27 @@ pub fn create_file(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
     rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)
 }
 
+/// Whether a process of this host has the file open for writing, or mapped so: then the kernel refuses a read lease on it.
+/// Where it gives none at all (not our file, no such filesystem) nothing is known, and the answer is no.
+#[cfg(target_os = "linux")]
+pub fn is_being_written(fd: impl AsFd) -> bool {
+    use std::os::fd::AsRawFd;
+    let fd = fd.as_fd().as_raw_fd();
+    // SAFETY: two calls with numbers, on a descriptor that is open.
+    unsafe {
+        if libc::fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK) == 0 {
+            libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK);
+            return false;
+        }
+    }
+    std::io::Error::last_os_error().kind() == std::io::ErrorKind::WouldBlock
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn is_being_written(_: impl AsFd) -> bool {
+    false
+}
+
 /// Make a directory that nobody else may enter.
 pub fn make_private_dir(dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
     rustix::fs::mkdirat(dir, name, Mode::RWXU)

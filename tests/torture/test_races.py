@@ -1,0 +1,252 @@
+"""Stopped after each system call, while somebody else works on the session: what a writer made is in the archive or in its place."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from runark.engine.protocol import Engine, Outcome
+from support.drive import archive, archive_all, archive_one, jobs_of, restore_one
+from support.promise import archives_of, assert_kept, kept
+from support.sessions import NAME
+from support.torture import filesystem_of, record, some
+from support.traced import CHANGES, LOOKS, Call, Traced
+from support.traced import record as recorded
+from support.trees import Snapshot, Symlink, differences, make, snapshot
+
+MARK = b"made by a writer\n"
+FAITHFUL = {"same_owner": True, "special_modes": True}
+
+
+def _fresh(root: Path) -> tuple[Path, Snapshot]:
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir()
+    session = root / NAME
+    tree = {"logs": {"a.log": "log\n" * 40}, "out.csv": "1,2\n" * 99, "l": Symlink(b"logs/a.log")}
+    before = snapshot(make(session, tree))
+    make(root / "outside", {"precious": "p" * 100})
+    return session, before
+
+
+def _append(session: Path) -> None:
+    with open(session / "out.csv", "r+b") as file:  # does not make it
+        file.seek(0, os.SEEK_END)
+        file.write(MARK)
+
+
+def _overwrite(session: Path) -> None:
+    """The same size, and the old times put back as well as a program can."""
+    old = os.stat(session / "out.csv")
+    with open(session / "out.csv", "r+b") as file:
+        file.write(MARK)
+    os.utime(session / "out.csv", ns=(old.st_atime_ns, old.st_mtime_ns))
+
+
+def _truncate(session: Path) -> None:
+    os.truncate(session / "out.csv", 5)
+
+
+def _replace(session: Path) -> None:
+    new = session.parent / "new"
+    new.write_bytes(MARK)
+    try:
+        os.rename(new, session / "out.csv")
+    except OSError:
+        new.unlink()
+        raise
+
+
+def _add(session: Path) -> None:
+    (session / "added").write_bytes(MARK)
+
+
+def _add_below(session: Path) -> None:
+    (session / "logs" / "added").write_bytes(MARK)
+
+
+def _rename(session: Path) -> None:
+    os.rename(session / "out.csv", session / "renamed.csv")
+
+
+def _take_out(session: Path) -> None:
+    os.rename(session / "out.csv", session.parent / "outside" / "taken.csv")
+
+
+def _remove(session: Path) -> None:
+    os.unlink(session / "logs" / "a.log")
+
+
+def _swap_session(session: Path) -> None:
+    os.rename(session, session.parent / "elsewhere")
+    os.symlink(session.parent / "outside", session)
+
+
+def _swap_directory(session: Path) -> None:
+    os.rename(session / "logs", session.parent / "elsewhere")
+    os.symlink(session.parent / "outside", session / "logs")
+
+
+WRITERS: list[Callable[[Path], None]] = [
+    _append, _overwrite, _truncate, _replace, _add, _add_below, _rename, _take_out, _remove, _swap_session, _swap_directory,
+]  # fmt: skip
+
+
+def _files(directory: Path) -> dict[str, bytes]:
+    """Every regular file below that a writer may have made, by its path."""
+    return {
+        os.path.join(top, entry): Path(top, entry).read_bytes()
+        for top, _, names in os.walk(directory)
+        for entry in names
+        if not os.path.islink(os.path.join(top, entry)) and not entry.startswith(".") and not entry.endswith(".tar.gz")
+    }
+
+
+def _in_archives(root: Path, engine: Engine, scratch: Path) -> set[bytes]:
+    """The contents of all files in all archives there are, also those set aside."""
+    found: set[bytes] = set()
+    for entry in os.listdir(root):
+        if ".tar.gz" in entry and not entry.endswith(".part"):
+            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.mkdir()
+            shutil.copy(root / entry, scratch / "a.tar.gz")
+            assert restore_one(engine, scratch / "a.tar.gz", scratch / "a", **FAITHFUL).action == "restored", entry
+            found.update(_files(scratch / "a").values())
+    return found
+
+
+def _archiving(engine: Engine, session: Path) -> Callable[[], Outcome]:
+    return lambda: archive_one(engine, session, jobs=1)
+
+
+def _stops(engine: Engine, root: Path) -> list[Call]:
+    archive_one(engine, _fresh(root)[0])
+    session, _ = _fresh(root)
+    _, calls = recorded(_archiving(engine, session))
+    return [call for call in calls if call.name not in ("write", "read") or "/" in call.args]
+
+
+@pytest.mark.parametrize("writer", WRITERS, ids=lambda writer: writer.__name__.strip("_"))
+def test_a_writer_at_every_step(engine: Engine, tmp_path: Path, writer: Callable[[Path], None]) -> None:
+    root = tmp_path / "r"
+    calls = some(_stops(engine, root), 20)
+    met = 0
+    for call in calls:
+        session, before = _fresh(root)
+        with Traced(_archiving(engine, session), f"{call.name}:signal=STOP:when={call.nth}") as traced:
+            there: dict[str, bytes] = {}
+            if traced.until_stopped():
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                    writer(session)
+                    met += 1
+                there = _files(root)
+                traced.go_on()
+            outcome = traced.answer()
+        told = (call, outcome)
+        assert _files(root / "outside").items() >= {str(root / "outside" / "precious"): b"p" * 100}.items(), told
+        stands = _files(root)
+        packed = _in_archives(root, engine, tmp_path / "scratch")
+        for path, content in there.items():
+            assert content in stands.values() or content in packed, (path, told, sorted(os.listdir(root)))
+        # And the next runs converge, whatever is there by now.
+        for _ in range(2):
+            outcomes = archive(engine, jobs_of(engine, root))
+        assert {one.action for one in outcomes} <= {"archived"}, (told, outcomes)
+        packed = _in_archives(root, engine, tmp_path / "scratch") | set(_files(root).values())
+        assert packed >= set(there.values()), (told, sorted(os.listdir(root)))
+    assert met >= len(calls) // 3
+    record(f"writer: {writer.__name__.strip('_').replace('_', ' ')}", len(calls), engine.name, filesystem_of(tmp_path))
+
+
+def test_a_second_archiver_at_every_step(pair: tuple[Engine, Engine], tmp_path: Path) -> None:
+    root = tmp_path / "r"
+    first, second = pair
+    calls = some(_stops(first, root), 20)
+    for call in calls:
+        session, before = _fresh(root)
+        with Traced(_archiving(first, session), f"{call.name}:signal=STOP:when={call.nth}") as traced:
+            other: list[Outcome] = []
+            if traced.until_stopped():
+                other = archive(second, jobs_of(second, root))
+                assert_kept(session, before, (call, other))
+                traced.go_on()
+            outcome = traced.answer()
+        assert_kept(session, before, (call, outcome, other))
+        archive(second, jobs_of(second, root))
+        assert kept(session, before) == ["archive"], (call, outcome, other)
+        names = [entry for entry in os.listdir(root) if entry != "outside" and ".superseded-" not in entry]
+        assert names == [f"{NAME}.tar.gz"], (call, outcome, other, names)
+    record("second archiver", len(calls), f"{first.name}, {second.name}", filesystem_of(tmp_path))
+
+
+def test_a_restorer_at_every_step(pair: tuple[Engine, Engine], tmp_path: Path) -> None:
+    """The archive is published while the source still stands; a restorer that removes archives comes by."""
+    root = tmp_path / "r"
+    first, second = pair
+    calls = some(_stops(first, root), 20)
+    for call in calls:
+        session, before = _fresh(root)
+        with Traced(_archiving(first, session), f"{call.name}:signal=STOP:when={call.nth}") as traced:
+            other = None
+            if traced.until_stopped():
+                if archives_of(session):
+                    other = restore_one(second, archives_of(session)[0], session, remove_archive=True, **FAITHFUL)
+                assert_kept(session, before, (call, other))
+                traced.go_on()
+            outcome = traced.answer()
+        assert_kept(session, before, (call, outcome, other))
+    record("restorer that removes archives", len(calls), f"{first.name}, {second.name}", filesystem_of(tmp_path))
+
+
+@pytest.mark.parametrize("how", ["open", "mapped"])
+def test_a_file_open_for_writing_is_seen(engine: Engine, tmp_path: Path, how: str) -> None:
+    """Stores through a mapping may change no time at all; here nothing is even written before the archive is made."""
+    session, before = _fresh(tmp_path / "r")
+    with open(session / "out.csv", "r+b") as file:
+        mapping = mmap.mmap(file.fileno(), 0) if how == "mapped" else None
+        if mapping is not None:
+            os.close(os.dup(file.fileno()))
+            file.close()
+        outcome = archive_one(engine, session)
+        assert (outcome.action, outcome.reason) == ("changed", "out.csv is open for writing"), outcome
+        assert not differences(before, snapshot(session))
+        assert sorted(os.listdir(session.parent)) == [NAME, "outside"]
+        if mapping is not None:
+            mapping.close()
+    assert archive_all(engine, [session])[0].action == "archived"
+
+
+def test_a_mapping_made_while_it_is_archived(engine: Engine, tmp_path: Path) -> None:
+    """Opened and mapped after the file was packed, written to after the last look at its times: in memory the kernel does
+    not even change them."""
+    root = tmp_path / "r" if not os.path.isdir("/dev/shm") else Path("/dev/shm") / f"race-{os.getpid()}"
+    calls = [call for call in _stops(engine, root) if call.name in CHANGES or call.name in LOOKS]
+    begin = next(at for at, call in enumerate(calls) if call.name == "write")
+    points = some(calls[begin:], 20)
+    met = 0
+    try:
+        for call in points:
+            session, before = _fresh(root)
+            with Traced(_archiving(engine, session), f"{call.name}:signal=STOP:when={call.nth}") as traced:
+                mapping = None
+                if traced.until_stopped():
+                    with contextlib.suppress(FileNotFoundError), open(session / "out.csv", "r+b") as file:
+                        mapping = mmap.mmap(file.fileno(), 0)
+                    traced.go_on()
+                outcome = traced.answer()
+                if mapping is not None:
+                    met += 1
+                    mapping[: len(MARK)] = MARK
+                    mapping.close()
+                    assert (session / "out.csv").read_bytes().startswith(MARK), (call, outcome)
+                else:
+                    assert_kept(session, before, (call, outcome))
+    finally:
+        shutil.rmtree(root)
+    assert met >= 3
+    record("mapping made meanwhile", len(points), engine.name, "tmpfs")
