@@ -31,6 +31,10 @@ const BATCH_SESSIONS: usize = 256;
 const BATCH_BYTES: u64 = 64 << 20;
 const BATCH_TIME: Duration = Duration::from_secs(5);
 
+/// Waiting for room, in all, before sessions fail for want of it.
+const PATIENCE: u32 = 40;
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// Archive sessions in the background.
 pub fn archive(jobs: Vec<ArchiveJob>, options: ArchiveOptions) -> Task {
     let (workers, keep, batch) = shares(options.jobs.clamp(1, jobs.len().max(1)), sys::max_open());
@@ -42,6 +46,7 @@ pub fn archive(jobs: Vec<ArchiveJob>, options: ArchiveOptions) -> Task {
         loop {
             let mut worker = Worker {
                 batch,
+                patience: PATIENCE,
                 options: &options,
                 threads,
                 control,
@@ -251,6 +256,8 @@ struct Worker<'a> {
     jobs: &'a [ArchiveJob],
     /// Jobs taken and not yet reported.
     open: &'a RefCell<VecDeque<usize>>,
+    /// How often it will wait for room that other workers may be about to free.
+    patience: u32,
     /// Sessions in a batch: each that waits holds its directory (the claim), its part file and, a moment, some more.
     batch: usize,
 }
@@ -297,8 +304,14 @@ impl Worker<'_> {
                         again = Some(i);
                         break;
                     }
+                    Prepared::NoRoom(_) if self.patience > 0 => {
+                        self.patience -= 1;
+                        again = Some(i);
+                        std::thread::sleep(PAUSE);
+                    }
                     Prepared::NoRoom(outcome) => self.report(outcome),
                     Prepared::Go(item) => {
+                        self.patience = PATIENCE;
                         bytes += item.weight();
                         let alone = item.parent.settling.is_volatile();
                         batch.push(*item);

@@ -14,6 +14,7 @@ is durable.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 
 from runark.engine.protocol import ArchiveJob, ArchiveOptions, Fault, Outcome
@@ -27,6 +28,8 @@ from runark.errors import FormatUnavailable
 __all__ = ["Gate"]
 
 _MOST_CONTENT = 64 << 20
+_PATIENCE = 40  # pauses for room that other workers may be about to free, in all, before sessions fail for want of it
+_PAUSE = 0.05  # seconds
 
 
 class Gate:
@@ -38,6 +41,7 @@ class Gate:
         self._control = control
         self._most = most
         self._recovery = Recovery(options, control)
+        self._patience = _PATIENCE
         self._suffix = b"." + options.format.encode("ascii")
 
     def run(self, jobs: Sequence[ArchiveJob]) -> Iterator[Outcome]:
@@ -61,13 +65,19 @@ class Gate:
             except part.NoRoom as cause:
                 if batch:  # finishing these frees what this one needs
                     break
+                if self._patience and not self._control.stopped:
+                    self._patience -= 1
+                    time.sleep(_PAUSE)
+                    continue
                 outcome = work.outcome("failed", cause.fault.message, cause.fault)
             waiting.pop()
             count += 1
             if outcome is not None:
                 work.close()
                 yield outcome
-            elif work.place.storage == "volatile":
+                continue
+            self._patience = _PATIENCE
+            if work.place.storage == "volatile":
                 # no sync to share with others, and what it needs is still open
                 work.pause()
                 yield from self._finish([work])
