@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from runark.archive.compat import restore_existing as restore_existing
     from runark.archive.compat import restore_session_archive as restore_session_archive
     from runark.archive.control import Control as Control
+    from runark.archive.doctor import Diagnosis as Diagnosis
+    from runark.archive.doctor import examine as examine
+    from runark.archive.doctor import treat as treat
     from runark.archive.filters import Filters as Filters
     from runark.archive.list import ArchiveList as ArchiveList
     from runark.archive.list import list_archive as list_archive
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "ArchiveList": "runark.archive.list",
     "Control": "runark.archive.control",
+    "Diagnosis": "runark.archive.doctor",
     "Filters": "runark.archive.filters",
     "Limits": "runark.engine.protocol",
     "Outcome": "runark.engine.protocol",
@@ -49,6 +53,8 @@ _HOMES = {
     "Row": "runark.archive.scan",
     "RunarkError": "runark.errors",
     "Scan": "runark.archive.scan",
+    "examine": "runark.archive.doctor",
+    "treat": "runark.archive.doctor",
     "archive_existing": "runark.archive.compat",
     "archive_session_dir": "runark.archive.compat",
     "archive_sessions": "runark.archive.archive",
@@ -66,6 +72,7 @@ _HOMES = {
 __all__ = [
     "ArchiveList",
     "Control",
+    "Diagnosis",
     "Filters",
     "Limits",
     "Outcome",
@@ -80,6 +87,7 @@ __all__ = [
     "archive_existing",
     "archive_session_dir",
     "archive_sessions",
+    "examine",
     "list_archive",
     "list_members",
     "plan",
@@ -88,6 +96,7 @@ __all__ = [
     "restore_existing",
     "restore_session_archive",
     "scan",
+    "treat",
     "verify",
 ]
 

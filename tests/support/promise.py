@@ -57,7 +57,17 @@ def _content(archive: Path) -> Snapshot | None:
     key = (hashlib.sha256(data).digest(), archive.name)
     if key not in _known:
         with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as scratch:
-            command = ("tar", "--extract", "--same-permissions", "--xattrs", "--acls", "--file", archive, "--directory", scratch)
+            command = (
+                "tar",
+                "--extract",
+                "--same-permissions",
+                "--xattrs",
+                "--acls",
+                "--file",
+                archive,
+                "--directory",
+                scratch,
+            )
             done = subprocess.run(command, capture_output=True, check=False)
             tops = os.listdir(scratch)
             whole = done.returncode == 0 and len(tops) == 1

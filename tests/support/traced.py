@@ -164,7 +164,9 @@ def record(work: Callable[[], Any], calls: tuple[str, ...] = (*LOOKS, *CHANGES))
 def _child(work: Callable[[], Any], there: socket.socket) -> None:
     code = 1
     try:
-        ctypes.CDLL(None).prctl(_PR_SET_PTRACER, ctypes.c_ulong(-1), 0, 0, 0)  # a sibling may trace us, even if not root
+        ctypes.CDLL(None).prctl(
+            _PR_SET_PTRACER, ctypes.c_ulong(-1), 0, 0, 0
+        )  # a sibling may trace us, even if not root
         there.recv(1)
         try:
             answer = (True, work())

@@ -54,7 +54,9 @@ def _recorded(engine: Engine, disk: Path, how: str) -> tuple[Effects, dict[str, 
     root = disk / "r"
     root.mkdir()
     sessions = _fill(root)
-    with Traced(lambda: archive_all(engine, sessions, sync=how, jobs=1), calls=("openat", "mkdirat", *CHANGES)) as traced:
+    with Traced(
+        lambda: archive_all(engine, sessions, sync=how, jobs=1), calls=("openat", "mkdirat", *CHANGES)
+    ) as traced:
         assert {outcome.action for outcome in traced.answer()} == {"archived"}
         # The pure engine syncs with several threads; the order among them means nothing.
         calls = [call for call in traced.calls() if call.thread != traced.pid]
@@ -126,4 +128,6 @@ def test_no_sync_can_be_left_out(engine: Engine, tmp_path: Path, memory: Path, h
         _, wrong = _lost(engine, memory, [*effects[:at], *effects[at + 1 :]], content, HOW[how])
         needless = HOW[how] and effects[at] == Sync(".")
         assert bool(wrong) != needless, f"{effects[at]} of {effects}: {wrong[:3]}"
-    record("one sync left out: the model finds a loss", len(syncs), engine.name, filesystem_of(tmp_path), "found each time")
+    record(
+        "one sync left out: the model finds a loss", len(syncs), engine.name, filesystem_of(tmp_path), "found each time"
+    )

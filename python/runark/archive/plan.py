@@ -60,6 +60,10 @@ class Jobs(Sequence[ArchiveJob]):
             return [self._job(row) for row in self.rows[index]]
         return self._job(self.rows[index])
 
+    def only(self, rows: array[int]) -> Jobs:
+        """The jobs of these of its `rows`."""
+        return Jobs(self._scan, rows, self._leftovers, self._only)
+
     def path(self, index: int) -> bytes:
         """The path of job `index`."""
         row = self.rows[index]

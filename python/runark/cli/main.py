@@ -26,6 +26,7 @@ _VERBS = {
     "restore": ("runark.cli.restore", "restore", "Print what would be restored, or restore it."),
     "verify": ("runark.cli.verify", "verify", "Read archives through and say which are sound."),
     "list": ("runark.cli.list", "list_", "Tell what archives hold."),
+    "doctor": ("runark.cli.doctor", "doctor", "Explain what killed runs have left, or clear it up."),
     "completion": ("runark.cli.completion", "completion", "Print the completion script for a shell."),
 }
 

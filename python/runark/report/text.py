@@ -8,6 +8,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import TextIO
 
+from runark.archive.doctor import Finding
 from runark.archive.list import Listed
 from runark.archive.owners import user_name
 from runark.archive.plan import Plan
@@ -21,6 +22,7 @@ from runark.report.units import counted, human_age, human_bytes, human_seconds
 __all__ = [
     "FAULTS_SHOWN",
     "fault_lines",
+    "finding_lines",
     "list_lines",
     "member_lines",
     "outcome_line",
@@ -208,6 +210,18 @@ def fault_lines(faults: Sequence[Fault]) -> Iterator[str]:
         yield f"cannot {fault.op} {escape(fault.path)}: {escape(fault.message)}"
     if len(faults) > FAULTS_SHOWN:
         yield f"... and {len(faults) - FAULTS_SHOWN:,} more that could not be read (--json tells all)"
+
+
+# ------------------------------------------------------------------------------------------------ doctor
+
+
+def finding_lines(findings: Sequence[Finding]) -> Iterator[str]:
+    """What was found and what becomes of it, three lines each, and a line that sums it up."""
+    for finding in findings:
+        yield f"{finding.state}: {escape(finding.path)}"
+        yield f"    {finding.what}"
+        yield f"    the next run {finding.then}"
+    yield f"{counted(len(findings), 'finding')}"
 
 
 # ------------------------------------------------------------------------------------------------ list

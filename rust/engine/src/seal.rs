@@ -88,6 +88,22 @@ impl Seal {
         }
     }
 
+    /// Whether there was a seal in its place that cannot be read any more (or one of a later version): two of its four words are
+    /// enough to tell. Such an archive is not taken for somebody else's, which has none.
+    pub fn is_broken(file: &File, format: Format) -> io::Result<bool> {
+        let mut place = vec![0u8; GZIP_PREFIX.max(ZSTD_SUFFIX)];
+        let size = file.metadata()?.len();
+        let at = match format {
+            Format::TarGz => 0,
+            Format::TarZst => size.saturating_sub(ZSTD_SUFFIX as u64),
+            Format::TarXz | Format::Tar => return Ok(false),
+        };
+        place.truncate(size.saturating_sub(at).min(place.len() as u64) as usize);
+        let read = read_at_full(file, &mut place, at)?;
+        let words = WORDS.iter().filter(|(word, _)| place.windows(word.len()).any(|part| part == word.as_bytes()));
+        Ok(read && words.count() >= 2 && Self::read(file, format)?.is_none())
+    }
+
     /// The seal in the first bytes of a gzip file.
     pub fn of_gzip(head: &[u8]) -> Option<Self> {
         let comment = head.get(GZIP_HEADER.len()..GZIP_PREFIX)?;

@@ -233,6 +233,9 @@ fn read_through(
 ) -> Result<(Summary, Seen), Stop> {
     let Opened { file, format, size, seal, .. } = opened;
     let damaged = |message: String| Stop::Damaged(Fault::own("decode", path, message));
+    if seal.is_none() && Seal::is_broken(&file, format).map_err(|e| Fault::io("read", path, &e))? {
+        return Err(damaged("its seal is broken, or made by a later version of runark".into()));
+    }
     let unlike_seal = || damaged("its content is not what its seal says".into());
     let at_once = seal.as_ref().filter(|s| format == Format::TarGz && s.stream <= AT_ONCE && size <= AT_ONCE);
     let source = match at_once {

@@ -36,6 +36,9 @@ _seal = re.compile(
 ).fullmatch
 
 
+_WORDS = (b"runark.seal.1 sha256=", b" stream=", b" entries=", b" content=")
+
+
 class Claim(NamedTuple):
     """What a seal says: SHA-256 (hex) and length of the tar stream, number of members, bytes of content."""
 
@@ -71,6 +74,18 @@ def gzip_head(claim: Claim) -> bytes:
 def zstd_tail(claim: Claim) -> bytes:
     """The skippable frame at the end of a sealed zstd archive (171 bytes)."""
     return SKIPPABLE + text(claim)
+
+
+def is_broken(fd: int, size: int, fmt: str) -> bool:
+    """Whether there was a seal in its place that cannot be read any more (or one of a later version).
+
+    Two of its four words are enough to tell: such an archive is not taken for somebody else's, which has none. Raises
+    `OSError`.
+    """
+    if fmt not in ("tar.gz", "tar.zst"):
+        return False
+    place = os.pread(fd, GZIP_HEAD, 0 if fmt == "tar.gz" else max(0, size - ZSTD_TAIL))
+    return sum(word in place for word in _WORDS) >= 2 and read(fd, size, fmt) is None
 
 
 def read(fd: int, size: int, fmt: str) -> Claim | None:

@@ -67,6 +67,8 @@ class Archive:
         last member the attributes `members`, `content` and `digest` say what was read.
         """
         try:
+            if self.claim is None and seal.is_broken(self.fd, self.size, self.format):
+                raise Damaged("its seal is broken, or made by a later version of runark")
             os.lseek(self.fd, 0, os.SEEK_SET)
             stream = codec.Stream(self.fd, self.size, self.format, self.claim, limits, control)
             reader = Reader(stream, limits)
