@@ -3,6 +3,7 @@
 #
 #   make run     a tree of 2,000 sessions: scan, plan, archive, verify, restore, compare
 #   make test    every test, on each engine there is, and cargo's
+#   make torture  every point of every fault, and the table in docs/durability.md from it (some fifteen minutes, as root)
 #   make lint    everything that is checked without running
 #   make bench   the benchmarks (see benchmarks/README.md)
 #   make clean   removes what the others made
@@ -19,11 +20,11 @@ BUILD_INPUTS := pyproject.toml Cargo.toml $(wildcard Cargo.lock) tools/build_bac
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run test lint bench clean
+.PHONY: help run test torture lint bench clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n '4,8s/^#   //p' Makefile
+	@sed -n '4,9s/^#   //p' Makefile
 
 # The Python sources are used where they stand (editable), so only a change of what is compiled asks for a new build.
 $(VENV)/.python:
@@ -52,6 +53,13 @@ ifneq ($(CARGO),)
 	$(CARGO) test --workspace --exclude runark-native --quiet
 endif
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+TORTURE_RESULTS := tests/torture/results.jsonl
+torture: $(VENV)/.dev
+	rm -f $(TORTURE_RESULTS).new
+	RUNARK_TORTURE=full RUNARK_TORTURE_RECORD=$(CURDIR)/$(TORTURE_RESULTS).new $(BIN)/python -m pytest tests/torture $(PYTEST_ARGS)
+	mv $(TORTURE_RESULTS).new $(TORTURE_RESULTS)
+	$(BIN)/python tools/torture_table.py $(TORTURE_RESULTS) docs/durability.md
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

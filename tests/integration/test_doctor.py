@@ -91,8 +91,8 @@ def test_every_kind(engine: Engine, root: Path) -> None:
     for i in (4, 5, 6, 7):
         assert kept(sessions[i], before[sessions[i]]) == ["source"], i
     assert sorted(_told(engine, root)) == sorted((
-        f".{name(2)}.tar.gz.damaged-{_aside(root, name(2))}", f".{name(5)}.restoring-{X}", f".{name(5)}.tar.gz.damaged-{X}",
-        f".{name(9)}.tar.gz.{X}.part", f"RUNNING/{name(20)}", f"RUNNING/{name(21)}",
+        f".{name(2)}.tar.gz.damaged-{_aside(root, name(2))}", f".{name(5)}.restoring-{X}",
+        f".{name(5)}.tar.gz.damaged-{X}", f".{name(9)}.tar.gz.{X}.part", f"RUNNING/{name(20)}", f"RUNNING/{name(21)}",
     ))  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """What a power cut can leave: every state of the disk, worked out from a recording of system calls.
 
-A recording is a list of effects in the order in which they happened: names made, moved and taken away in directories, data
-written to files, syncs. At a crash everything that a finished sync covers is there. Of the rest:
+A recording is a list of effects in the order in which they happened: names made, moved and taken away in
+directories, data written to files, syncs. At a crash everything that a finished sync covers is there. Of the rest:
 
 data     of each file written and not synced: nothing, zeros, the first half or all of it
 names    `ordered` (a journal, as ext4, xfs, btrfs): the first k of the changes not synced, any k; a sync of anything
@@ -159,7 +159,8 @@ def _data(happened: Sequence[Change | Write | Sync]) -> dict[str, tuple[str, ...
 
 
 def build(state: State, root: Path, content: dict[str, bytes]) -> None:
-    """Put the disk at `root`, which holds the sessions untouched, into the state. `content` is by the files' first names."""
+    """Put the disk at `root`, which holds the sessions untouched, into the state. `content` is by the files' first
+    names."""
     data = dict(state.data)
     moved: dict[str, str] = {}
     for change in state.changes:

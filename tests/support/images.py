@@ -38,7 +38,7 @@ def mounted_image(image: Path, at: Path, options: str = "") -> Iterator[Path]:
     """The image mounted at `at`, which is made; unmounted at the end whatever happens."""
     at.mkdir(parents=True, exist_ok=True)
     # a copy has the name of its original, which xfs does not let in twice
-    copied = "nouuid" if b"XFSB" == image.open("rb").read(4) else ""
+    copied = "nouuid" if image.open("rb").read(4) == b"XFSB" else ""
     together = ",".join(option for option in ("loop", copied, options) if option)
     subprocess.run(("mount", "-o", together, image, at), check=True, env=SBIN)
     try:

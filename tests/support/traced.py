@@ -26,13 +26,13 @@ __all__ = ["CHANGES", "LOOKS", "SYNCS", "Call", "Traced", "record"]
 
 SYNCS = ("fsync", "fdatasync", "syncfs")
 CHANGES = (
-    "write", "pwrite64", "ftruncate", "fchmod", "fchown", "utimensat", "fsetxattr", "renameat2", "linkat", "unlinkat", "mkdirat",
-    "symlinkat", "mknodat", *SYNCS,
+    "write", "pwrite64", "ftruncate", "fchmod", "fchown", "utimensat", "fsetxattr", "renameat2",
+    "linkat", "unlinkat", "mkdirat", "symlinkat", "mknodat", *SYNCS,
 )  # fmt: skip
 """Calls that change something on disk or make it durable (and `openat` with O_CREAT)."""
 LOOKS = (
-    "openat", "newfstatat", "statx", "fstat", "getdents64", "read", "pread64", "lseek", "flistxattr", "readlinkat", "fstatfs", "faccessat2",
-    "flock",
+    "openat", "newfstatat", "statx", "fstat", "getdents64", "read", "pread64", "lseek", "flistxattr",
+    "readlinkat", "fstatfs", "faccessat2", "flock",
 )  # fmt: skip
 
 _PR_SET_PTRACER = 0x59616D61
@@ -170,7 +170,7 @@ def _child(work: Callable[[], Any], there: socket.socket) -> None:
         there.recv(1)
         try:
             answer = (True, work())
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - whatever it is, the test tells it
             answer = (False, traceback.format_exc())
         there.sendall(pickle.dumps(answer))  # no write(2): that may be what fails
         code = 0

@@ -1,4 +1,5 @@
-"""Every state that a crash can leave of a batch of two sessions: the promise holds in it, and the next run converges."""
+"""Every state that a crash can leave of a batch of two sessions: the promise holds in it, and the next run
+converges."""
 
 from __future__ import annotations
 
@@ -118,8 +119,8 @@ def test_every_state_a_crash_can_leave(engine: Engine, tmp_path: Path, memory: P
 def test_no_sync_can_be_left_out(engine: Engine, tmp_path: Path, memory: Path, how: str) -> None:
     """The test of the test: without any one of the syncs, the model finds a state in which something is lost.
 
-    With a journal that keeps the order of names, syncing the directory is not what the sessions rest on: it is there so that
-    what is told to be archived stays so.
+    With a journal that keeps the order of names, syncing the directory is not what the sessions rest on: it is there
+    so that what is told to be archived stays so.
     """
     effects, content = _recorded(engine, tmp_path, how)
     syncs = [at for at, effect in enumerate(effects) if isinstance(effect, Sync)]

@@ -74,8 +74,8 @@ def _top(path: Path) -> Path:
 def test_cut_off_at_each_length(engine: Engine, tmp_path: Path, fmt: str) -> None:
     archive = _archive(engine, tmp_path / "r", fmt)
     whole = archive.read_bytes()
-    # A plain tar may lose its padding behind the end mark and is still whole. A zstd archive that ends where its seal begins is
-    # whole too: it could be anybody's, and `verify` calls it unsealed.
+    # A plain tar may lose its padding behind the end mark and is still whole. A zstd archive that ends where its
+    # seal begins is whole too: it could be anybody's, and `verify` calls it unsealed.
     end = len(whole) if fmt != "tar" else len(whole.rstrip(b"\0")) // 512 * 512
     bare = len(whole) - 171 if fmt == "tar.zst" else -1
     points = [length for length in some(range(end), 400) if not bare <= length < bare + 40]

@@ -1,4 +1,5 @@
-"""Into the wall: no blocks, no inodes left, at every point. Nothing is lost, the error is clear, and with room it goes on.
+"""Into the wall: no blocks, no inodes left, at every point. Nothing is lost, the error is clear, and with room it
+goes on.
 
 Quota (EDQUOT) comes in test_system_calls, at every call: few kernels for tests keep project quota.
 """

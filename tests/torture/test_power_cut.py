@@ -1,8 +1,9 @@
 """Power cuts on ext4, xfs and btrfs: the disk as it is at some instant of a run, with another machine started from it.
 
-The archiver is stopped with SIGSTOP, the file behind its loop device copied, and the archiver let go on. What the kernel had not
-yet written to the device is not in the copy, as after a power cut; the copy is mounted, which replays its journal. What the
-kernel writes while the copy is made is only more of the same run: a device, too, may write on for a moment.
+The archiver is stopped with SIGSTOP, the file behind its loop device copied, and the archiver let go on. What the
+kernel had not
+yet written to the device is not in the copy, as after a power cut; the copy is mounted, which replays its journal.
+What the kernel writes while the copy is made is only more of the same run: a device, too, may write on for a moment.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Stopped after each system call, while somebody else works on the session: what a writer made is in the archive or in its place."""
+"""Stopped after each system call, while somebody else works on the session: what a writer made is in the archive or
+in its place."""
 
 from __future__ import annotations
 
@@ -93,8 +94,8 @@ def _swap_directory(session: Path) -> None:
 
 
 WRITERS: list[Callable[[Path], None]] = [
-    _append, _overwrite, _truncate, _replace, _add, _add_below, _rename, _take_out, _remove, _swap_session, _swap_directory,
-]  # fmt: skip
+    _append, _overwrite, _truncate, _replace, _add, _add_below, _rename, _take_out, _remove, _swap_session,
+    _swap_directory, ]  # fmt: skip
 
 
 def _files(directory: Path) -> dict[str, bytes]:
@@ -137,7 +138,7 @@ def test_a_writer_at_every_step(engine: Engine, tmp_path: Path, writer: Callable
     calls = some(_stops(engine, root), 20)
     met = 0
     for call in calls:
-        session, before = _fresh(root)
+        session, _ = _fresh(root)
         with Traced(_archiving(engine, session), f"{call.name}:signal=STOP:when={call.nth}") as traced:
             there: dict[str, bytes] = {}
             if traced.until_stopped():
@@ -221,10 +222,34 @@ def test_a_file_open_for_writing_is_seen(engine: Engine, tmp_path: Path, how: st
     assert archive_all(engine, [session])[0].action == "archived"
 
 
+def test_a_mapping_that_is_gone_again(engine: Engine, tmp_path: Path) -> None:
+    """Mapped before it is packed, written to and unmapped after that: in memory no time changes, and nobody is left
+    to be seen before the removal."""
+    root = _in_memory(tmp_path)
+    try:
+        session, before = _fresh(root)
+        with open(session / "out.csv", "r+b") as file:
+            mapping = mmap.mmap(file.fileno(), 0)
+        with Traced(_archiving(engine, session), "fchmod:signal=STOP:when=1") as traced:
+            if traced.until_stopped():  # packed, in spite of it
+                mapping[: len(MARK)] = MARK
+                mapping.close()
+                traced.go_on()
+            outcome = traced.answer()
+        assert (outcome.action, outcome.reason) == ("changed", "out.csv is open for writing"), outcome
+        assert not differences(before, snapshot(session))
+    finally:
+        shutil.rmtree(root)
+
+
+def _in_memory(tmp_path: Path) -> Path:
+    return Path("/dev/shm") / f"race-{os.getpid()}" if os.path.isdir("/dev/shm") else tmp_path / "r"
+
+
 def test_a_mapping_made_while_it_is_archived(engine: Engine, tmp_path: Path) -> None:
-    """Opened and mapped after the file was packed, written to after the last look at its times: in memory the kernel does
-    not even change them."""
-    root = tmp_path / "r" if not os.path.isdir("/dev/shm") else Path("/dev/shm") / f"race-{os.getpid()}"
+    """Opened and mapped after the file was packed, written to after the last look at its times: in memory the kernel
+    does not even change them."""
+    root = _in_memory(tmp_path)
     calls = [call for call in _stops(engine, root) if call.name in CHANGES or call.name in LOOKS]
     begin = next(at for at, call in enumerate(calls) if call.name == "write")
     points = some(calls[begin:], 20)
@@ -250,3 +275,25 @@ def test_a_mapping_made_while_it_is_archived(engine: Engine, tmp_path: Path) -> 
         shutil.rmtree(root)
     assert met >= 3
     record("mapping made meanwhile", len(points), engine.name, "tmpfs")
+
+
+def test_a_part_file_that_rots(engine: Engine, tmp_path: Path) -> None:
+    """What was written is not what is there: a disk that lies, until the archive is read again."""
+    root = tmp_path / "r"
+    calls = _stops(engine, root)
+    begin = next(at for at, call in enumerate(calls) if call.name == "write")
+    proof = next(at for at, call in enumerate(calls) if at > begin and call.name == "openat" and ".part" in call.args)
+    points = some(calls[begin:proof], 20)
+    for call in points:
+        session, before = _fresh(root)
+        with Traced(_archiving(engine, session), f"{call.name}:signal=STOP:when={call.nth}") as traced:
+            assert traced.until_stopped(), call
+            (part,) = (root / entry for entry in os.listdir(root) if entry.endswith(".part"))
+            with open(part, "r+b") as file:
+                file.seek(-12, os.SEEK_END)
+                file.write(b"rot!")
+            traced.go_on()
+            outcome = traced.answer()
+        assert outcome.action == "failed", (call, outcome)
+        assert kept(session, before) == ["source"], (call, outcome)
+    record("part file rots before it is read again", len(points), engine.name, filesystem_of(tmp_path))

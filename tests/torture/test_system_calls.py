@@ -1,4 +1,5 @@
-"""Killed, and refused, at one system call after the other: nothing is lost, the next run converges, errors name a path."""
+"""Killed, and refused, at one system call after the other: nothing is lost, the next run converges, errors name a
+path."""
 
 from __future__ import annotations
 

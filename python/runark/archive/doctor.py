@@ -1,9 +1,9 @@
 """doctor: what killed runs and processes have left in trees, and what the next run will do with each of them.
 
-1. Plan as `archive` does, without any filter; the scan behind it also finds part files, tombstones, staging directories,
-   and archives that were set aside.
-2. Explain each: read archives that stand beside their sessions or tombstones through, ask locks whether somebody is at work,
-   ask the records of sessions under RUNNING/ whether their processes still are.
+1. Plan as `archive` does, without any filter; the scan behind it also finds part files, tombstones, staging
+   directories, and archives that were set aside.
+2. Explain each: read archives that stand beside their sessions or tombstones through, ask locks whether somebody is
+   at work, ask the records of sessions under RUNNING/ whether their processes still are.
 3. `treat` carries out the part of the plan that findings are about.
 """
 
@@ -109,8 +109,8 @@ def examine(
 def treat(
     diagnosis: Diagnosis, *, keep_source: bool = False, jobs: int | None = None, control: Control | None = None
 ) -> Result:
-    """Do what the next run would do with the findings: drop part files and archive their sessions, compare sessions with the
-    archives beside them, finish removals or give their sessions back.
+    """Do what the next run would do with the findings: drop part files and archive their sessions, compare sessions
+    with the archives beside them, finish removals or give their sessions back.
 
     keep_source   leave the sessions in place
 
@@ -241,7 +241,7 @@ def _ghosts(found: Plan) -> Iterator[Finding]:
         if state is Life.ALIVE:
             continue
         if state is Life.UNSURE:
-            what = "below RUNNING/, and from here nobody can tell whether it runs (another host, or a record that cannot be read)"
+            what = "below RUNNING/; whether it runs cannot be told from here (another host, or an unreadable record)"
         elif os.path.lexists(os.path.join(path, RECORD)):
             what = "below RUNNING/, but its process has ended"
         else:

@@ -1,8 +1,8 @@
 """How many workers: by what a worker waits for.
 
 On a local filesystem a worker computes (compressing, hashing), so there is one a core. On a network filesystem it
-waits for the server most of the time, so there are more than cores (`benchmarks/`, suites `workers` and `latency`: at half
-a millisecond a request 16 workers do 5 times what 1 does or more, 32 hardly more than 16).
+waits for the server most of the time, so there are more than cores (`benchmarks/`, suites `workers` and `latency`:
+at half a millisecond a request 16 workers do 5 times what 1 does or more, 32 hardly more than 16).
 """
 
 from __future__ import annotations

@@ -23,8 +23,10 @@ __all__ = ["doctor"]
 @json_option
 @common_options
 def doctor(root: tuple[bytes, ...], execute: bool, keep_source: bool, as_json: bool, common: Common) -> None:
-    """Tell what killed runs have left below each ROOT: part files, sessions beside their archives, interrupted removals and
-    restores, archives set aside, sessions below RUNNING/ whose process is gone - and what the next run will do with each.
+    """Tell what killed runs have left below each ROOT: part files, sessions beside their archives, interrupted
+    removals and
+    restores, archives set aside, sessions below RUNNING/ whose process is gone - and what the next run will do with
+    each.
 
     Without --execute nothing is changed. Exit code 3 if something could not be read or cleared up.
     """

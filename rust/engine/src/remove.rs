@@ -123,7 +123,8 @@ fn clear(tree: &Tree, place: Place<'_>, buffer: &mut DirBuffer, partial: bool, r
             }
         } else {
             let dir = tree.dir(place, entry.parent)?;
-            let now = sys::stat_at(dir.as_fd(), entry.name()).map_err(|e| missing("stat", &place, entry, e, *removed))?;
+            let now =
+                sys::stat_at(dir.as_fd(), entry.name()).map_err(|e| missing("stat", &place, entry, e, *removed))?;
             if !same(&now, recorded, unlinked.contains(&recorded.ino)) {
                 return Err(Stop::Changed(format!("{} changed", show(&entry.path))));
             }

@@ -33,7 +33,13 @@ impl Scene {
     }
 
     fn place(&self) -> Place<'_> {
-        Place { parent: self.fd.as_fd(), mount: None, parent_path: self.dir.as_os_str().as_bytes(), name: b"S", leases: true }
+        Place {
+            parent: self.fd.as_fd(),
+            mount: None,
+            parent_path: self.dir.as_os_str().as_bytes(),
+            name: b"S",
+            leases: true,
+        }
     }
 
     fn home(&self) -> Home<'_> {

@@ -174,10 +174,7 @@ class Gate:
         for work in buried:
             work.resume()
             problem = unnamed.get(work.place.path)
-            if problem is not None:
-                outcome = self._halted(work, remove.Stopped(problem, 0))
-            else:
-                outcome = self._remove(work)
+            outcome = self._halted(work, remove.Stopped(problem, 0)) if problem is not None else self._remove(work)
             work.close()
             yield outcome
 

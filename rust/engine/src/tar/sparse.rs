@@ -29,7 +29,7 @@ pub struct MapParser {
 impl MapParser {
     /// Take one block; true when the map is complete.
     pub fn block(&mut self, block: &[u8], size: u64) -> Result<bool, &'static str> {
-        for &b in block {
+        for (at, &b) in block.iter().enumerate() {
             match b {
                 b'\n' => {
                     let text = std::str::from_utf8(&self.pending).map_err(|_| "bad sparse map")?;
@@ -44,7 +44,8 @@ impl MapParser {
                         Some(_) => self.numbers.push(n),
                     }
                     if self.done() {
-                        return Ok(true);
+                        let padded = block[at + 1..].iter().all(|&b| b == 0);
+                        return if padded { Ok(true) } else { Err("a sparse map that is not padded with zeros") };
                     }
                 }
                 b'0'..=b'9' if self.pending.len() < 20 => self.pending.push(b),
