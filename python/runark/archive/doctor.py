@@ -21,7 +21,7 @@ from runark.archive.archive import archive
 from runark.archive.control import Control, drive
 from runark.archive.filters import Filters
 from runark.archive.leftovers import archived_name, session_of_leftover
-from runark.archive.plan import Jobs, Plan, plan
+from runark.archive.plan import Plan, plan
 from runark.archive.result import Result
 from runark.archive.root import DIRECTORY
 from runark.archive.scan import fault_json

@@ -570,7 +570,7 @@ impl Worker<'_> {
         let mut buried = Vec::new();
         for item in batch {
             match self.recheck_and_bury(item) {
-                Err(outcome) => self.report(outcome),
+                Err(outcome) => self.report(*outcome),
                 Ok((item, tombstone)) if item.parent.settling.is_ordered() => {
                     let outcome = self.remove(item, &tombstone);
                     self.report(outcome);
@@ -728,23 +728,23 @@ impl Worker<'_> {
     }
 
     /// The session under its tombstone's name, or what became of it.
-    fn recheck_and_bury(&mut self, mut item: Item) -> Result<(Item, Vec<u8>), Outcome> {
+    fn recheck_and_bury(&mut self, mut item: Item) -> Result<(Item, Vec<u8>), Box<Outcome>> {
         if self.options.keep_source {
             let reason = if matches!(item.stage, Stage::Packed(_)) { "source kept" } else { "already archived" };
-            return Err(item.end("kept", reason));
+            return Err(Box::new(item.end("kept", reason)));
         }
         if self.control.is_cancelled() {
-            return Err(item.end("kept", "interrupted after publishing; the next run removes the source"));
+            return Err(Box::new(item.end("kept", "interrupted after publishing; the next run removes the source")));
         }
         let session = item.session.clone();
         if let Err(stop) = item.reopen(&session).and_then(|()| recheck(item.tree(), item.place())) {
-            return Err(withdraw(item, stop));
+            return Err(Box::new(withdraw(item, stop)));
         }
         let proven = item.archive_file();
         let proven = sys::stat(proven).map_err(|e| Stop::Failed(Fault::system("stat", item.outcome.target.clone(), e)));
         match proven.and_then(|proven| bury(item.place(), item.tree().top(), &item.archive, &proven)) {
             Ok(tombstone) => Ok((item, tombstone)),
-            Err(stop) => Err(withdraw(item, stop)),
+            Err(stop) => Err(Box::new(withdraw(item, stop))),
         }
     }
 

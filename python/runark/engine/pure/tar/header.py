@@ -17,6 +17,7 @@ from runark.engine.pure.ends import Damaged
 __all__ = [
     "BLOCK",
     "MAX_ID",
+    "MAX_READ_ID",
     "MAX_SIZE",
     "MAX_TIME",
     "ZERO",
@@ -35,6 +36,7 @@ ZERO = bytes(BLOCK)
 MAX_ID = 0o7777777  # largest uid and gid the ustar field holds
 MAX_SIZE = 0o77777777777  # largest size
 MAX_TIME = 0o77777777777  # largest second
+MAX_READ_ID = (1 << 32) - 1  # largest uid and gid there can be
 MAX_READ = 1 << 63  # no number of a header may reach this
 
 _NAME_FIELD, _PREFIX_FIELD, _OWNER_FIELD = 100, 155, 32
@@ -195,11 +197,14 @@ def parse(block: bytes) -> Header:
     else:
         raise Damaged("its header is of an unknown kind of tar", name)
     owners = magic != "v7"
+    uid, gid = _number(block[108:116], "uid", path), _number(block[116:124], "gid", path)
+    if uid > MAX_READ_ID or gid > MAX_READ_ID:
+        raise Damaged("its header has an owner that cannot be", path)
     return Header(
         path,
         _number(block[100:108], "mode", path) & 0o7777,
-        _number(block[108:116], "uid", path),
-        _number(block[116:124], "gid", path),
+        uid,
+        gid,
         _number(block[124:136], "size", path),
         _number(block[136:148], "mtime", path, signed=True),
         block[156:157],

@@ -19,12 +19,11 @@ from runark.engine.protocol import Limits
 from runark.engine.pure.codec import Stream
 from runark.engine.pure.ends import Damaged, Foreign, escape
 from runark.engine.pure.tar import acl, header, pax, sparse
-from runark.engine.pure.tar.header import BLOCK, ZERO
+from runark.engine.pure.tar.header import BLOCK, MAX_READ_ID, ZERO
 
 __all__ = ["Item", "Reader", "clean"]
 
 _MAX_NAME = 64 << 10  # bytes of a long name or link
-_MAX_ID = (1 << 32) - 1
 _MAX_LINK = 4095  # what the system takes
 _SECOND = 10**9
 _XATTR = b"SCHILY.xattr."
@@ -205,8 +204,8 @@ class Reader:
             path,
             kind,
             fields.mode,
-            self._decimal(records[b"uid"], "uid", path, _MAX_ID) if b"uid" in records else fields.uid,
-            self._decimal(records[b"gid"], "gid", path, _MAX_ID) if b"gid" in records else fields.gid,
+            self._decimal(records[b"uid"], "uid", path, MAX_READ_ID) if b"uid" in records else fields.uid,
+            self._decimal(records[b"gid"], "gid", path, MAX_READ_ID) if b"gid" in records else fields.gid,
             records.get(b"uname", fields.uname),
             records.get(b"gname", fields.gname),
             size,
@@ -214,8 +213,6 @@ class Reader:
             link,
             size,
         )
-        if item.uid > _MAX_ID or item.gid > _MAX_ID:
-            raise Damaged("its owner's number is out of range", path)
         if records:
             self._attributes(item, records)
         self._left = item.stored
