@@ -57,7 +57,7 @@ endif
 TORTURE_RESULTS := tests/torture/results.jsonl
 torture: $(VENV)/.dev
 	rm -f $(TORTURE_RESULTS).new
-	RUNARK_TORTURE=full RUNARK_TORTURE_RECORD=$(CURDIR)/$(TORTURE_RESULTS).new $(BIN)/python -m pytest tests/torture $(PYTEST_ARGS)
+	RUNARK_TORTURE=full RUNARK_TORTURE_RECORD=$(CURDIR)/$(TORTURE_RESULTS).new $(BIN)/python -m pytest tests/torture tests/conformance/test_verify.py $(PYTEST_ARGS)
 	mv $(TORTURE_RESULTS).new $(TORTURE_RESULTS)
 	$(BIN)/python tools/torture_table.py $(TORTURE_RESULTS) docs/durability.md
 

@@ -12,6 +12,7 @@ from runark.errors import ArchiveDamaged, SourceMissing
 from support import reference, tarbytes, tools
 from support.drive import archive_one, restore_one, verify, verify_one
 from support.sessions import NAME, everything, plain
+from support.torture import record
 from support.trees import HardLink, Symlink, Tree, assert_same, make, snapshot
 
 SMALL: Tree = {"a": "hello\n", "d": {"b": "x" * 600}}
@@ -47,6 +48,7 @@ def test_truncated_at_every_byte(engines: list[Engine], tmp_path: Path, fmt: str
             assert verdict.action == "unsealed"  # exactly the skippable frame is gone: a whole archive, but no seal
         else:
             assert verdict.action in ("damaged", "foreign"), f"cut at {cut} of {len(data)}: {verdict}"
+    record(f"cut off, {fmt}", len(cuts), _names(engines), "-", "told")
 
 
 @pytest.mark.parametrize("fmt", ["tar.gz", "tar.zst", "tar.xz"])
@@ -70,6 +72,11 @@ def test_each_byte_flipped(engines: list[Engine], tmp_path: Path, fmt: str) -> N
                 found = dest / NAME if verdict.action == "unsealed" else dest
                 assert_same(before, snapshot(found), ignore=("uid", "gid"))
                 tools.quiet("rm", "-rf", str(dest))
+    record(f"byte flipped, {fmt}", len(places), _names(engines), "-", "told, or the same content")
+
+
+def _names(engines: list[Engine]) -> str:
+    return ", ".join(engine.name for engine in engines)
 
 
 def test_verdicts(engine: Engine, tmp_path: Path) -> None:

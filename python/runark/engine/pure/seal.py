@@ -85,6 +85,8 @@ def is_broken(fd: int, size: int, fmt: str) -> bool:
     if fmt not in ("tar.gz", "tar.zst"):
         return False
     place = os.pread(fd, GZIP_HEAD, 0 if fmt == "tar.gz" else max(0, size - ZSTD_TAIL))
+    if fmt == "tar.gz" and not place.startswith(_GZIP[:2]):
+        return False  # not even gzip
     return sum(word in place for word in _WORDS) >= 2 and read(fd, size, fmt) is None
 
 
