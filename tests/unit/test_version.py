@@ -25,7 +25,7 @@ def test_python_cargo_and_the_installed_package_agree() -> None:
 
 
 def test_every_crate_takes_the_version_of_the_workspace() -> None:
-    crates = sorted(path for path in (ROOT / "rust").glob("*/Cargo.toml") if path.parent.name != "fuzz")  # never published
+    crates = sorted(set((ROOT / "rust").glob("*/Cargo.toml")) - {ROOT / "rust" / "fuzz" / "Cargo.toml"})
     assert crates
     for crate in crates:
         assert "\nversion.workspace = true\n" in crate.read_text(encoding="utf-8"), crate
