@@ -14,6 +14,7 @@ import os
 import platform
 import stat
 import sys
+import time
 from typing import Literal
 
 __all__ = [
@@ -204,14 +205,18 @@ def is_being_written(fd: int) -> bool:
     """
     if not _LINUX:
         return False
-    try:
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    return False
+    # A program that starts another shares its open files with it for a moment: who is still there after some is a writer.
+    for pause in (0.01, 0.03, 0):
+        try:
+            fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        except BlockingIOError:
+            time.sleep(pause)
+        except OSError:
+            return False
+        else:
+            fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+            return False
+    return True
 
 
 def lock(fd: int) -> Literal["taken", "held", "none"]:

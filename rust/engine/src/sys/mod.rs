@@ -57,14 +57,21 @@ pub fn create_file(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
 pub fn is_being_written(fd: impl AsFd) -> bool {
     use std::os::fd::AsRawFd;
     let fd = fd.as_fd().as_raw_fd();
-    // SAFETY: two calls with numbers, on a descriptor that is open.
-    unsafe {
-        if libc::fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK) == 0 {
-            libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK);
+    // A program that starts another shares its open files with it for a moment: who is still there after some is a writer.
+    for pause in [10, 30, 0] {
+        // SAFETY: two calls with numbers, on a descriptor that is open.
+        unsafe {
+            if libc::fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK) == 0 {
+                libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK);
+                return false;
+            }
+        }
+        if std::io::Error::last_os_error().kind() != std::io::ErrorKind::WouldBlock {
             return false;
         }
+        std::thread::sleep(std::time::Duration::from_millis(pause));
     }
-    std::io::Error::last_os_error().kind() == std::io::ErrorKind::WouldBlock
+    true
 }
 
 #[cfg(not(target_os = "linux"))]
