@@ -133,6 +133,7 @@ fn a_file_of_many_holes_is_compared_hole_by_hole() {
     for i in 0..500u64 {
         file.write_all_at(b"x", i * 16384 + 4096).unwrap();
     }
+    drop(file);
     let time = fs::metadata(&path).unwrap().modified().unwrap();
     let again = || drain(&gate::archive(vec![job(&scene.dir)], options(Format::TarGz))).remove(0);
     assert_eq!(again().reason, "source kept");

@@ -205,7 +205,7 @@ def is_being_written(fd: int) -> bool:
     """
     if not _LINUX:
         return False
-    # A program that starts another shares its open files with it for a moment: who is still there after some is a writer.
+    # A program that starts another shares its open files with it for a moment: who is there after that is a writer.
     for pause in (0.01, 0.03, 0):
         try:
             fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
