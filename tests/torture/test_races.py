@@ -222,6 +222,25 @@ def test_a_file_open_for_writing_is_seen(engine: Engine, tmp_path: Path, how: st
     assert archive_all(engine, [session])[0].action == "archived"
 
 
+def test_a_lease_that_is_broken_does_not_kill(engine: Engine, tmp_path: Path) -> None:
+    """Stopped with the lease in hand while a writer comes: the kernel signals the holder."""
+    root = tmp_path / "r"
+    archive_one(engine, _fresh(root)[0])
+    session, before = _fresh(root)
+    with Traced(
+        _archiving(engine, session), "fcntl:signal=STOP:when=2", ("fcntl",)
+    ) as traced:  # 1: F_SETSIG, 2: F_SETLEASE
+        assert traced.until_stopped()
+        for path in (session / "logs" / "a.log", session / "out.csv"):
+            with contextlib.suppress(BlockingIOError):
+                os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+        traced.go_on()
+        outcome = traced.answer()
+    assert outcome is not None, "killed by the signal"
+    assert outcome.action == "archived", outcome
+    assert kept(session, before) == ["archive"]
+
+
 def test_a_mapping_that_is_gone_again(engine: Engine, tmp_path: Path) -> None:
     """Mapped before it is packed, written to and unmapped after that: in memory no time changes, and nobody is left
     to be seen before the removal."""

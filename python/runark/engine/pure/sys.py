@@ -12,6 +12,7 @@ import fcntl
 import functools
 import os
 import platform
+import signal
 import stat
 import sys
 import time
@@ -208,6 +209,9 @@ def is_being_written(fd: int) -> bool:
     # A program that starts another shares its open files with it for a moment: who is there after that is a writer.
     for pause in (0.01, 0.03, 0):
         try:
+            # Who opens the file for writing while we hold the lease has a signal sent to us: SIGIO would end the
+            # process, SIGURG is ignored unless somebody asked for it.
+            fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
             fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         except BlockingIOError:
             time.sleep(pause)

@@ -51,6 +51,10 @@ pub fn create_file(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
     rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)
 }
 
+/// `fcntl` command, in no header of libc's crate; the same on every Linux.
+#[cfg(target_os = "linux")]
+const F_SETSIG: libc::c_int = 10;
+
 /// Whether a process of this host has the file open for writing, or mapped so: then the kernel refuses a read lease on it.
 /// Where it gives none at all (not our file, no such filesystem) nothing is known, and the answer is no.
 #[cfg(target_os = "linux")]
@@ -59,8 +63,11 @@ pub fn is_being_written(fd: impl AsFd) -> bool {
     let fd = fd.as_fd().as_raw_fd();
     // A program that starts another shares its open files with it for a moment: who is still there after some is a writer.
     for pause in [10, 30, 0] {
-        // SAFETY: two calls with numbers, on a descriptor that is open.
+        // SAFETY: calls with numbers, on a descriptor that is open.
         unsafe {
+            // Who opens the file for writing while we hold the lease has a signal sent to us: SIGIO would end the process, SIGURG
+            // is ignored unless somebody asked for it.
+            libc::fcntl(fd, F_SETSIG, libc::SIGURG);
             if libc::fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK) == 0 {
                 libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK);
                 return false;
