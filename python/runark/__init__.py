@@ -1,4 +1,4 @@
-"""runark keeps session directories under control: finds them, packs them, proves the packs, frees the inodes.
+"""runark runs sessions and keeps their directories under control: finds, packs, proves, frees the inodes.
 
 The public names stand in `__all__`; docs/python-api.md describes them. They are loaded when they are first used
 (PEP 562), so that `import runark` costs next to nothing in the scripts that only want one of them.
@@ -38,13 +38,20 @@ if TYPE_CHECKING:
     from runark.engine.protocol import Limits as Limits
     from runark.engine.protocol import Outcome as Outcome
     from runark.errors import RunarkError as RunarkError
+    from runark.session.injected import INJECTED as INJECTED
+    from runark.session.manager import SessionManager as SessionManager
+    from runark.session.reconcile import Ghost as Ghost
+    from runark.session.reconcile import reconcile as reconcile
 
-# Where each public name lives. `archive` is not here: it is the package runark.archive, which can be called.
+# Where each public name lives. Not here: `archive` and `session`, packages that can be called, and `io` and `repro`.
+_MODULES = ("archive", "io", "repro", "session")
 _HOMES = {
     "ArchiveList": "runark.archive.list",
     "Control": "runark.archive.control",
     "Diagnosis": "runark.archive.doctor",
     "Filters": "runark.archive.filters",
+    "Ghost": "runark.session.reconcile",
+    "INJECTED": "runark.session.injected",
     "Limits": "runark.engine.protocol",
     "Outcome": "runark.engine.protocol",
     "Plan": "runark.archive.plan",
@@ -53,6 +60,7 @@ _HOMES = {
     "Row": "runark.archive.scan",
     "RunarkError": "runark.errors",
     "Scan": "runark.archive.scan",
+    "SessionManager": "runark.session.manager",
     "examine": "runark.archive.doctor",
     "treat": "runark.archive.doctor",
     "archive_existing": "runark.archive.compat",
@@ -62,6 +70,7 @@ _HOMES = {
     "list_members": "runark.archive.list",
     "plan": "runark.archive.plan",
     "plan_restore": "runark.archive.restore",
+    "reconcile": "runark.session.reconcile",
     "restore": "runark.archive.restore",
     "restore_existing": "runark.archive.compat",
     "restore_session_archive": "runark.archive.compat",
@@ -70,10 +79,12 @@ _HOMES = {
 }
 
 __all__ = [
+    "INJECTED",
     "ArchiveList",
     "Control",
     "Diagnosis",
     "Filters",
+    "Ghost",
     "Limits",
     "Outcome",
     "Plan",
@@ -82,20 +93,25 @@ __all__ = [
     "Row",
     "RunarkError",
     "Scan",
+    "SessionManager",
     "__version__",
     "archive",
     "archive_existing",
     "archive_session_dir",
     "archive_sessions",
     "examine",
+    "io",
     "list_archive",
     "list_members",
     "plan",
     "plan_restore",
+    "reconcile",
+    "repro",
     "restore",
     "restore_existing",
     "restore_session_archive",
     "scan",
+    "session",
     "treat",
     "verify",
 ]
@@ -104,8 +120,8 @@ __all__ = [
 def __getattr__(name: str) -> object:
     import importlib
 
-    if name == "archive":
-        return importlib.import_module("runark.archive")
+    if name in _MODULES:
+        return importlib.import_module(f"runark.{name}")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'runark' has no attribute {name!r}")

@@ -1,4 +1,5 @@
-"""Every environment variable runark reads. Only the command line does; nothing below it looks at the environment."""
+"""Every environment variable runark reads or sets. Below the command line and the session package nobody looks at the
+environment."""
 
 from __future__ import annotations
 
@@ -8,4 +9,13 @@ ENGINE = "RUNARK_ENGINE"
 COMPLETE = "_RUNARK_COMPLETE"
 """Set by the scripts of `runark completion` while they ask for completions."""
 
-__all__ = ["COMPLETE", "ENGINE"]
+OUT_DIR = "RUNARK_OUT_DIR"
+"""Where `<script>_out` directories are made, instead of beside the scripts."""
+
+SESSION = "RUNARK_SESSION"
+"""Set while a session runs: its directory. A process that finds it belongs to that session. `new`: never attach."""
+
+NOTIFY_URL = "RUNARK_NOTIFY_URL"
+"""Where `notify=True` sends its message: a URL apprise understands, or several separated by spaces."""
+
+__all__ = ["COMPLETE", "ENGINE", "NOTIFY_URL", "OUT_DIR", "SESSION"]

@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 from enum import Enum
 from typing import Any
 
-__all__ = ["RECORD", "STALE_NS", "Life", "life"]
+__all__ = ["RECORD", "STALE_NS", "Life", "boot_id", "life", "process_start", "runs_here"]
 
 RECORD = b"CONFIGS/CONFIG.yaml"
 STALE_NS = 30 * 86_400 * 1_000_000_000
@@ -69,12 +68,16 @@ def _judge(text: bytes) -> Life:
         return Life.UNSURE
     if record.get("EXIT_STATUS") is not None or record.get("END_DATETIME") is not None:
         return Life.OVER
+    runs = runs_here(record)
+    return Life.UNSURE if runs is None else Life.ALIVE if runs else Life.OVER
+
+
+def runs_here(record: dict[str, Any]) -> bool | None:
+    """Whether the process a record names runs on this machine. None: it is on another one, or there is no saying."""
     pid, host = _whole(record.get("PID")), record.get("HOST")
-    if pid is None or pid <= 0:
-        return Life.UNSURE
-    if host is None or str(host) != socket.gethostname():
-        return Life.UNSURE
-    return Life.ALIVE if _runs(pid, _whole(record.get("PROCESS_START")), record.get("BOOT_ID")) else Life.OVER
+    if pid is None or pid <= 0 or host is None or str(host) != os.uname().nodename:
+        return None
+    return _runs(pid, _whole(record.get("PROCESS_START")), record.get("BOOT_ID"))
 
 
 def _whole(value: Any) -> int | None:
@@ -86,13 +89,11 @@ def _whole(value: Any) -> int | None:
 
 def _runs(pid: int, started: int | None, boot: Any) -> bool:
     """Whether the process is still the one the record names. What the record does not tell is taken to agree."""
-    this_boot = _read("/proc/sys/kernel/random/boot_id").strip()
+    this_boot = boot_id()
     if boot is not None and this_boot and str(boot).strip() != this_boot:
         return False
-    status = _read(f"/proc/{pid}/stat")
-    if status:
-        # The command's name may hold spaces and brackets; what follows the last bracket has a fixed form.
-        fields = status.rpartition(")")[2].split()
+    fields = _status(pid)
+    if fields:
         return fields[0] != "Z" and (started is None or int(fields[19]) == started)
     if os.path.exists("/proc/self/stat"):
         return False
@@ -103,6 +104,22 @@ def _runs(pid: int, started: int | None, boot: Any) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def boot_id() -> str | None:
+    """What tells this run of this machine from any other. None where the system has no such thing."""
+    return _read("/proc/sys/kernel/random/boot_id").strip() or None
+
+
+def process_start(pid: int) -> int | None:
+    """When the process started, in clock ticks since boot. None if it is gone or the system does not tell."""
+    fields = _status(pid)
+    return int(fields[19]) if fields else None
+
+
+def _status(pid: int) -> list[str]:
+    # The command's name may hold spaces and brackets; what follows the last bracket has a fixed form.
+    return _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
 
 
 def _read(path: str) -> str:

@@ -27,6 +27,7 @@ _VERBS = {
     "verify": ("runark.cli.verify", "verify", "Read archives through and say which are sound."),
     "list": ("runark.cli.list", "list_", "Tell what archives hold."),
     "doctor": ("runark.cli.doctor", "doctor", "Explain what killed runs have left, or clear it up."),
+    "reconcile": ("runark.cli.reconcile", "reconcile", "Find sessions whose process was killed, or move them."),
     "completion": ("runark.cli.completion", "completion", "Print the completion script for a shell."),
 }
 

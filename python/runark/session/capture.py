@@ -1,0 +1,329 @@
+"""The logs of a session: whatever goes to standard output and standard error, by whomever it is written.
+
+Descriptors 1 and 2 are replaced by pipes (by terminals, where they are terminals, so that the script still sees
+one) whose other ends a process of its own reads: `runark.session.pump`. So `print`, logging, C code and child
+processes are all there, in order. In a notebook or under a test runner `sys.stdout` does not write to descriptor 1;
+there it is replaced too, by a copier, as long as the session runs.
+
+`Capture.stop` waits until everything written so far is in the logs, never for a process that still holds a pipe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from runark.errors import OperationFailed
+from runark.names import escape
+
+__all__ = ["NAMES", "Capture"]
+
+NAMES = ("stdout", "stderr")
+_PIPE_SIZE = 1 << 20
+_PUMP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "pump.py")
+
+
+class Capture:
+    """Standard output and error of this process, into `<logs>/stdout<suffix>.log` and `stderr<suffix>.log`.
+
+    Raises `OperationFailed` if it cannot begin; everything is as it was then, but for empty log files.
+    """
+
+    def __init__(self, logs: Path, suffix: str = "") -> None:
+        self.files = [logs / f"{name}{suffix}.log" for name in NAMES]
+        self._token = os.urandom(16).hex()
+        self._own: list[int] = []  # descriptors to close at the end
+        self._writers: list[int] = []
+        self._saved: list[tuple[int, int]] = []
+        self._copiers: list[_Copier] = []
+        self._buffered: list[Any] = []
+        self._report = -1
+        self._libc = _LibC.loaded()
+        try:
+            self._begin()
+        except OSError as error:
+            self._put_back()
+            self._close_all()
+            where = error.filename if error.filename is not None else self.files[0]
+            raise OperationFailed(f"{escape(os.fsencode(where))}: cannot begin the logs: {error.strerror}") from error
+
+    def _begin(self) -> None:
+        logs = [
+            self._keep(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666))
+            for path in self.files
+        ]
+        theirs = list(logs)
+        streams = []
+        for number, name in enumerate(NAMES):
+            fd = number + 1
+            source, writer = self._channel(fd)
+            theirs.append(source)
+            self._writers.append(writer)
+            relay = fd if _is_open(fd) else -1
+            streams.append(f"{source}:{relay}:{number}")
+            stream = getattr(sys, name)
+            if stream is not None and not _writes_to(stream, fd):
+                source, writer = self._pipe()
+                theirs.append(source)
+                self._writers.append(writer)
+                streams.append(f"{source}:-1:{number}")
+                self._copiers.append(_Copier(name, stream, writer))
+        control, mine = self._pipe()
+        self._report, report = self._pipe()
+        theirs += [control, report]
+        _flush()
+        self._libc.flush()
+        arguments = [self._token, str(control), str(report), ",".join(map(str, logs)), *streams]
+        self._launcher = _spawn(arguments, theirs)
+        for fd in theirs:
+            os.close(fd)
+            self._own.remove(fd)
+        self._control = mine
+        for fd, writer in zip((1, 2), self._descriptor_writers(), strict=True):
+            saved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) if _is_open(fd) else -1
+            self._saved.append((fd, saved))
+            os.dup2(writer, fd)
+        for copier in self._copiers:
+            copier.install()
+        for name in NAMES:
+            self._by_line(getattr(sys, name))
+        self._libc.by_line()
+
+    def _descriptor_writers(self) -> list[int]:
+        copied = {copier.writer for copier in self._copiers}
+        return [writer for writer in self._writers if writer not in copied]
+
+    def _by_line(self, stream: Any) -> None:
+        """Lines are in the logs when they are printed, not when a buffer is full."""
+        if isinstance(stream, io.TextIOWrapper) and not stream.line_buffering:
+            stream.reconfigure(line_buffering=True)
+            self._buffered.append(stream)
+
+    def stop(self) -> list[str]:
+        """Ends it. Gives what is missing in the logs: `"stdout.log: 12 bytes are missing: No space left on device"`."""
+        _flush()
+        self._libc.flush()
+        mark = b"\0runark-" + self._token.encode() + b"\0"
+        self._put_back()
+        for writer in self._writers:
+            try:
+                os.write(writer, mark)
+            except OSError:  # the pump is gone, which the missing report tells
+                continue
+        report = b""
+        while chunk := os.read(self._report, 4096):
+            report += chunk
+        self._close_all()
+        with contextlib.suppress(ChildProcessError):  # the script waited for it
+            os.waitpid(self._launcher, 0)
+        return self._problems(report)
+
+    def _problems(self, report: bytes) -> list[str]:
+        import json
+
+        if not report:
+            return [f"{path.name}: its end may be missing: the process that wrote it was killed" for path in self.files]
+        problems = []
+        for path, text in zip(self.files, json.loads(report), strict=True):
+            if text:
+                number, _, why = text.partition(" ")
+                problems.append(f"{path.name}: {number} bytes are missing: {why}")
+        return problems
+
+    def _put_back(self) -> None:
+        for copier in self._copiers:
+            copier.uninstall()
+        for stream in self._buffered:
+            stream.reconfigure(line_buffering=False)
+        self._buffered.clear()
+        for fd, saved in self._saved:
+            if saved >= 0:
+                os.dup2(saved, fd)
+                os.close(saved)
+            else:
+                os.close(fd)
+        self._saved.clear()
+        self._libc.put_back()
+
+    # ------------------------------------------------------------------------------------------- channels
+
+    def _keep(self, fd: int) -> int:
+        self._own.append(fd)
+        return fd
+
+    def _close_all(self) -> None:
+        for fd in self._own:
+            os.close(fd)
+        self._own.clear()
+
+    def _pipe(self) -> tuple[int, int]:
+        """A pipe above the standard descriptors, whichever of those are closed."""
+        reader, writer = (self._keep(_above(fd)) for fd in os.pipe())
+        return reader, writer
+
+    def _channel(self, fd: int) -> tuple[int, int]:
+        """What replaces descriptor `fd`: (the end to read, the end to write)."""
+        if not _is_open(fd) or not os.isatty(fd):
+            reader, writer = self._pipe()
+            with contextlib.suppress(AttributeError, OSError):  # not Linux, or the user's pages are used up
+                fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+            return reader, writer
+        import termios
+
+        outer, inner = (self._keep(_above(end)) for end in os.openpty())
+        settings = termios.tcgetattr(fd)
+        settings[1] &= ~termios.OPOST  # the terminal behind does it
+        termios.tcsetattr(inner, termios.TCSANOW, settings)
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(inner, termios.TIOCSWINSZ, fcntl.ioctl(fd, termios.TIOCGWINSZ, b"\0" * 8))
+        return outer, inner
+
+
+def _above(fd: int) -> int:
+    if fd > 2:
+        return fd
+    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(fd)
+    return moved
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+def _writes_to(stream: Any, fd: int) -> bool:
+    try:
+        return isinstance(stream, io.TextIOWrapper) and stream.fileno() == fd
+    except (OSError, ValueError):
+        return False
+
+
+def _flush() -> None:
+    for name in NAMES:
+        stream = getattr(sys, name)
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):  # none, its reader is gone, closed
+            continue
+
+
+def _spawn(arguments: list[str], inherited: list[int]) -> int:
+    """Starts the pump with the descriptors it needs and the script's signals blocked from its first moment."""
+    if not sys.executable:
+        raise OSError(0, "Python does not know its own executable (sys.executable is empty)")
+    for fd in inherited:
+        os.set_inheritable(fd, True)
+    blocked = {
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGHUP,
+        signal.SIGQUIT,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+        signal.SIGXCPU,
+    }
+    return os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-I", "-S", _PUMP, *arguments],
+        os.environ,
+        file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
+        setsigmask=blocked,
+    )
+
+
+class _Copier(io.TextIOBase):
+    """Stands for a `sys.stdout` that does not write to descriptor 1: writes to it, and to the log."""
+
+    def __init__(self, name: str, stream: Any, writer: int) -> None:
+        self._name, self._stream, self.writer = name, stream, writer
+
+    def install(self) -> None:
+        setattr(sys, self._name, self)
+
+    def uninstall(self) -> None:
+        if getattr(sys, self._name) is self:
+            setattr(sys, self._name, self._stream)
+        self.writer = -1
+
+    def write(self, text: str) -> int:
+        self._stream.write(text)
+        data = text.encode("utf-8", "backslashreplace")
+        while data and self.writer >= 0:
+            data = data[os.write(self.writer, data) :]
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return bool(self._stream.isatty())
+
+    def fileno(self) -> int:
+        return int(self._stream.fileno())
+
+    def writable(self) -> bool:
+        return True
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    @property
+    def buffer(self) -> Any:
+        return self._stream.buffer
+
+    def __getattr__(self, name: str) -> Any:  # whatever else the host's stream can do
+        return getattr(self._stream, name)
+
+
+class _LibC:
+    """C's own buffers: by line while the session runs, and emptied at its ends, so that C's output is in order too."""
+
+    _IOFBF, _IOLBF = 0, 1
+
+    def __init__(self, library: Any) -> None:
+        self._library = library
+        self._was: list[Any] = []
+
+    @classmethod
+    def loaded(cls) -> _LibC:
+        try:
+            import ctypes
+
+            return cls(ctypes.CDLL(None))
+        except (ImportError, OSError, TypeError):  # an interpreter without it: C's output comes as its buffers empty
+            return cls(None)
+
+    def flush(self) -> None:
+        if self._library is not None:
+            self._library.fflush(None)
+
+    def by_line(self) -> None:
+        import ctypes
+
+        if self._library is None:
+            return
+        try:
+            stdout = ctypes.c_void_p.in_dll(self._library, "stdout")
+            if not self._library["__flbf"](stdout):
+                self._library.setvbuf(stdout, None, self._IOLBF, ctypes.c_size_t(0))
+                self._was.append(stdout)
+        except (AttributeError, ValueError):  # another C library
+            return
+
+    def put_back(self) -> None:
+        import ctypes
+
+        for stdout in self._was:
+            self._library.setvbuf(stdout, None, self._IOFBF, ctypes.c_size_t(0))
+        self._was.clear()

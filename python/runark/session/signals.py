@@ -1,0 +1,78 @@
+"""Signals that end a session: they become exceptions in the main thread, so that a session ends with its true status.
+
+SIGTERM and SIGHUP raise `Terminated`, an exit with 128 plus the number; SIGINT stays Python's KeyboardInterrupt. A
+signal that was ignored (nohup) stays ignored. A handler the script has installed before goes first, and what it does
+stands: if it returns, the script goes on. Forked children take what they would have taken without a session.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+__all__ = ["Signals", "Terminated"]
+
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+_Handler = Callable[[int, FrameType | None], Any]
+
+
+class Terminated(SystemExit):
+    """The session was told to end by a signal. Like any exit it passes `except Exception`."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.signal = number
+
+
+class Signals:
+    """The handlers of a session, from its start to its end. In a thread that is not the main one: nothing."""
+
+    def __init__(self) -> None:
+        self._before: dict[int, Any] = {}
+        self._pid = os.getpid()
+        self._finishing = False
+        self._late: list[int] = []
+        self._here = threading.current_thread() is threading.main_thread()
+
+    def install(self) -> None:
+        if self._here:
+            for number in _ENDING:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._handle)
+
+    def hold(self) -> None:
+        """The session is being finished: what comes now waits. A second one ends the process at once."""
+        if self._here:
+            self._finishing = True
+            if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+                self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._handle)
+
+    def put_back(self) -> None:
+        """As it was; what has waited comes now."""
+        for number, before in self._before.items():
+            if signal.getsignal(number) == self._handle:
+                signal.signal(number, before if before is not None else signal.SIG_DFL)
+        self._before.clear()
+        for number in self._late:
+            os.kill(os.getpid(), number)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        before = self._before.get(number)
+        if os.getpid() != self._pid:
+            signal.signal(number, before if before is not None else signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        if self._finishing:
+            if self._late:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+            self._late.append(number)
+            return
+        if callable(before):
+            before(number, frame)
+            return
+        raise Terminated(number)
