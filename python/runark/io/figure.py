@@ -13,10 +13,10 @@ __all__ = ["figure_of", "plotted"]
 
 def figure_of(obj: Any, path: Path) -> Any:
     """The figure of a figure, of axes, of whatever has one, or pyplot's current one. Raises `InvalidArgument`."""
-    if hasattr(obj, "savefig") and hasattr(obj, "axes"):
-        return obj
     if hasattr(obj, "gcf"):  # pyplot itself
         return obj.gcf()
+    if hasattr(obj, "savefig") and hasattr(obj, "axes"):
+        return obj
     figure = getattr(obj, "figure", None) or getattr(obj, "fig", None)
     if hasattr(figure, "savefig"):
         return figure

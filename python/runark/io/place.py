@@ -9,6 +9,7 @@ from pathlib import Path
 
 from runark.errors import InvalidArgument, OperationFailed, SourceMissing
 from runark.session import state
+from runark.session.attach import parent_session
 from runark.session.directory import shown
 from runark.session.record import CONFIGS, OUTPUTS, read_outputs
 
@@ -17,13 +18,13 @@ __all__ = ["listed", "note", "source_of", "target_of"]
 
 def target_of(path: Path) -> tuple[Path, Path | None]:
     """The file to write, and the session it belongs to. Raises `InvalidArgument` for one outside of its directory."""
-    session = state.current()
+    run = _session_directory()
     if path.is_absolute():
-        return path, session.directory if session is not None else None
+        return path, run
     if ".." in path.parts:
         raise InvalidArgument(f"{shown(path)}: leads out of the session's directory; give an absolute path instead")
-    if session is not None:
-        return session.directory / path, session.directory
+    if run is not None:
+        return run / path, run
     return (state.script_out() or Path.cwd()) / path, None
 
 
@@ -32,14 +33,10 @@ def source_of(path: Path) -> Path:
     if path.is_absolute():
         places = [path]
     else:
-        session = state.current()
+        run = _session_directory()
         here = Path.cwd() / path
-        if session is not None:
-            places = (
-                [session.directory / path, here]
-                if listed(session.directory, path)
-                else [here, session.directory / path]
-            )
+        if run is not None:
+            places = [run / path, here] if listed(run, path) else [here, run / path]
         else:
             out = state.script_out()
             places = [here, out / path] if out is not None else [here]
@@ -47,6 +44,12 @@ def source_of(path: Path) -> Path:
         if place.exists():
             return place
     raise SourceMissing(f"no such file: {' nor '.join(shown(place) for place in places)}")
+
+
+def _session_directory() -> Path | None:
+    """That of this process's session, or of the one whose child it is."""
+    session = state.current()
+    return session.directory if session is not None else parent_session()
 
 
 def listed(run: Path, path: Path) -> bool:

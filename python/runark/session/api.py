@@ -15,7 +15,7 @@ from typing import Any
 from runark.errors import InvalidArgument, SourceMissing
 from runark.session import lifecycle
 from runark.session.config import Config, SessionConfig
-from runark.session.directory import RUNNING, calling_script, final_directory, script_of, shown, state_of
+from runark.session.directory import RUNNING, calling_script, final_directory, named_script, shown, state_of
 from runark.session.figures import FigureStyle, colors
 from runark.session.finish import archive, move
 from runark.session.random_state import RandomStateManager
@@ -90,7 +90,7 @@ def start(
     ).checked()
     begun = lifecycle.begin(
         lifecycle.Options(
-            script=script_of(str(file)) if file is not None else calling_script(),
+            script=named_script(file) if file is not None else calling_script(),
             owner="start",
             sdir=sdir,
             suffix=sdir_suffix,

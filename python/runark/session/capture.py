@@ -22,7 +22,7 @@ from typing import Any
 from runark.errors import OperationFailed
 from runark.names import escape
 
-__all__ = ["NAMES", "Capture"]
+__all__ = ["NAMES", "Capture", "above"]
 
 NAMES = ("stdout", "stderr")
 _PIPE_SIZE = 1 << 20
@@ -55,7 +55,7 @@ class Capture:
 
     def _begin(self) -> None:
         logs = [
-            self._keep(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666))
+            self._keep(above(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)))
             for path in self.files
         ]
         theirs = list(logs)
@@ -94,6 +94,10 @@ class Capture:
         for name in NAMES:
             self._by_line(getattr(sys, name))
         self._libc.by_line()
+        if (
+            self._copiers
+        ):  # two ways into one log: what is printed and what children write keep their order from here on
+            os.read(self._report, 1)
 
     def _descriptor_writers(self) -> list[int]:
         copied = {copier.writer for copier in self._copiers}
@@ -127,7 +131,7 @@ class Capture:
     def _problems(self, report: bytes) -> list[str]:
         import json
 
-        if not report:
+        if not report.strip():
             return [f"{path.name}: its end may be missing: the process that wrote it was killed" for path in self.files]
         problems = []
         for path, text in zip(self.files, json.loads(report), strict=True):
@@ -164,7 +168,7 @@ class Capture:
 
     def _pipe(self) -> tuple[int, int]:
         """A pipe above the standard descriptors, whichever of those are closed."""
-        reader, writer = (self._keep(_above(fd)) for fd in os.pipe())
+        reader, writer = (self._keep(above(fd)) for fd in os.pipe())
         return reader, writer
 
     def _channel(self, fd: int) -> tuple[int, int]:
@@ -176,7 +180,7 @@ class Capture:
             return reader, writer
         import termios
 
-        outer, inner = (self._keep(_above(end)) for end in os.openpty())
+        outer, inner = (self._keep(above(end)) for end in os.openpty())
         settings = termios.tcgetattr(fd)
         settings[1] &= ~termios.OPOST  # the terminal behind does it
         termios.tcsetattr(inner, termios.TCSANOW, settings)
@@ -185,7 +189,8 @@ class Capture:
         return outer, inner
 
 
-def _above(fd: int) -> int:
+def above(fd: int) -> int:
+    """The same, at a number beyond the standard descriptors, any of which may have been closed."""
     if fd > 2:
         return fd
     moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)

@@ -180,7 +180,8 @@ def _kind_of_default(default: Any) -> Kind:
         return Kind(str, "TEXT")
     if isinstance(default, _SEQUENCES):
         items = {type(item) for item in default}
-        return _sequence(type(default), (items.pop(),) if len(items) == 1 else ())
+        any_number = (Ellipsis,) if isinstance(default, tuple) else ()
+        return _sequence(type(default), (items.pop(), *any_number) if len(items) == 1 else any_number)
     return _plain(type(default))
 
 

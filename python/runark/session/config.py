@@ -15,6 +15,9 @@ from typing import Any, ClassVar
 __all__ = ["Config", "SessionConfig", "use_debug_values"]
 
 
+_DEEPEST = 50  # lists within lists that are looked into; one that holds itself has no bottom
+
+
 class Config(dict[str, Any]):
     """A dict whose items are attributes too. Pickles, copies, compares and prints as a dict does."""
 
@@ -107,8 +110,9 @@ class Config(dict[str, Any]):
         return super().pop(self._name(key, key), *default)
 
     def update(self, values: Any = (), /, **more: Any) -> None:
+        """As a dict does: each key as it is written, beside others that differ in case."""
         for key, value in dict(values, **more).items():
-            self[key] = value
+            super().__setitem__(key, _wrapped(value))
 
     def copy(self) -> Config:
         """A copy one level deep."""
@@ -138,21 +142,21 @@ class SessionConfig(Config):
         return value
 
 
-def _wrapped(value: Any) -> Any:
+def _wrapped(value: Any, depth: int = 0) -> Any:
     if isinstance(value, Config):
         return value
     if type(value) is dict:
         return Config(value)
-    if type(value) is list:
-        return [_wrapped(item) for item in value]
+    if type(value) is list and depth < _DEEPEST:
+        return [_wrapped(item, depth + 1) for item in value]
     return value
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, depth: int = 0) -> Any:
     if isinstance(value, Config):
         return value.to_dict()
-    if type(value) is list:
-        return [_plain(item) for item in value]
+    if type(value) is list and depth < _DEEPEST:
+        return [_plain(item, depth + 1) for item in value]
     return value
 
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar, overload
 from runark.errors import InvalidArgument, RunarkError
 from runark.session import lifecycle
 from runark.session.command_line import CommandLine, inspect_function
-from runark.session.directory import in_notebook, script_of, shown
+from runark.session.directory import in_notebook, named_script, script_of, shown
 from runark.session.figures import FigureStyle, colors, configure
 from runark.session.signals import Terminated
 from runark.session.state import Session
@@ -187,7 +187,7 @@ class _Plan:
         if self.parse_args is not None:
             namespace = self.parse_args()
         else:
-            parser = argparse.ArgumentParser(description=(self.function.__doc__ or "").strip().replace("%", "%%"))
+            parser = argparse.ArgumentParser(description=(self.function.__doc__ or "").strip())
             namespace = parser.parse_args([] if hosted else None)
         return vars(namespace).copy() if hasattr(namespace, "__dict__") else {}, namespace
 
@@ -202,9 +202,9 @@ class _Plan:
         code = getattr(_unwrapped(self.function), "__code__", None)
         begun = lifecycle.begin(
             lifecycle.Options(
-                script=script_of(
-                    os.fspath(file) if file is not None else code.co_filename if code is not None else "<>"
-                ),
+                script=named_script(file)
+                if file is not None
+                else script_of(code.co_filename if code is not None else "<>"),
                 owner="decorator",
                 suffix=self.suffix,
                 args=args,

@@ -33,6 +33,7 @@ __all__ = [
     "calling_script",
     "final_directory",
     "make_place",
+    "named_script",
     "new_id",
     "out_directory",
     "script_of",
@@ -74,6 +75,11 @@ def script_of(filename: str) -> Path | None:
     if filename.startswith("<") or not os.path.isfile(filename):
         return notebook()
     return Path(os.path.realpath(filename))
+
+
+def named_script(file: os.PathLike[str] | str) -> Path:
+    """The script somebody names, whether it exists or not."""
+    return Path(os.path.realpath(file))
 
 
 def calling_script() -> Path | None:

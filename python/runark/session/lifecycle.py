@@ -137,9 +137,7 @@ def begin(options: Options) -> Session:
     if parent is not None:
         return _join(parent, options, None, config)
     if parallel is not None and parallel.rank > 0:
-        return _join(
-            attach.wait_for_rank_0(out_directory(options.script), parallel.job), options, parallel.rank, config
-        )
+        return _join_rank_0(options, parallel, config)
 
     git = Git(options.script)
     place = make_place(options.script, options.sdir, options.suffix, bool(config.get("IS_DEBUG")))
@@ -148,11 +146,11 @@ def begin(options: Options) -> Session:
         for part in (CONFIGS, "logs"):
             os.makedirs(place.run / part, exist_ok=True)
         _begin_logs(resources, place.run, options, "")  # early: the process behind it starts while we go on
+        config = SessionConfig({**_own_values(place, options, git), **config})
+        write_record(place.run, config)
         if parallel is not None:
             note = attach.announce(place.out, place.run, parallel.job)
             resources.note = note if parallel.size is None else None
-        config = SessionConfig({**_own_values(place, options, git), **config})
-        write_record(place.run, config)
         session = Session(
             config, place.run, os.getpid(), options.script, options.owner, False, resources, archive_format
         )
@@ -269,6 +267,16 @@ def _take_back(place: Place, made_above: bool) -> None:
     for name in (CONFIGS, "logs", "") if not made_above else (CONFIGS, "logs"):
         with contextlib.suppress(OSError):
             os.rmdir(place.run / name)
+
+
+def _join_rank_0(options: Options, parallel: attach.Parallel, config: SessionConfig) -> Session:
+    while True:
+        run = attach.wait_for_rank_0(out_directory(options.script), parallel.job)
+        try:
+            return _join(run, options, parallel.rank, config)
+        except (RunarkError, OSError):
+            if run.is_dir():
+                raise  # else rank 0 has just moved it
 
 
 def _join(run: Path, options: Options, rank: int | None, config: SessionConfig | None = None) -> Session:

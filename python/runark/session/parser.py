@@ -32,9 +32,7 @@ def parse(function: Callable[..., Any], options: Sequence[Option], argv: Sequenc
 
 def _parser(function: Callable[..., Any], options: Sequence[Option]) -> tuple[argparse.ArgumentParser, set[str]]:
     description, texts = parse_docstring(function.__doc__, [option.name for option in options])
-    parser = argparse.ArgumentParser(
-        description=description.replace("%", "%%"), formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser._negative_number_matcher = _NEGATIVE
     taken, longs = {"h"}, {"--help"}
     for option in options:
@@ -84,11 +82,11 @@ class _Flag(argparse.Action):
     """`--flag` and `--no-flag`; its short form, if there is one, switches it on."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, **more: Any) -> None:
-        flags = [*option_strings, *(f"--no-{flag[2:]}" for flag in option_strings if flag.startswith("--"))]
-        super().__init__(flags, dest, nargs=0, **more)
+        self._off = [f"--no-{flag[2:]}" for flag in option_strings if flag.startswith("--")]
+        super().__init__([*option_strings, *self._off], dest, nargs=0, **more)
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        setattr(namespace, self.dest, not (option_string or "").startswith("--no-"))
+        setattr(namespace, self.dest, option_string not in self._off)
 
     def format_usage(self) -> str:
         return " | ".join(flag for flag in self.option_strings if flag.startswith("--"))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from runark.record import boot_id, process_start
+from runark.session.capture import above
 
 __all__ = ["Git", "process"]
 
@@ -64,7 +65,7 @@ class Git:
         directory = script.parent if script is not None else Path(_cwd() or "/")
         if not any(os.path.lexists(above / ".git") for above in (directory, *directory.parents)):
             return
-        self._output, theirs = os.pipe()
+        self._output, theirs = map(above, os.pipe())
         try:
             self._pid = os.posix_spawnp(
                 "git",

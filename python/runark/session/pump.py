@@ -8,6 +8,7 @@ It is a process of its own, so that what a script has written is in the logs how
 with numbers of inherited descriptors: `source` is read (a pipe, or the outer side of a terminal), `relay` gets
 every byte unchanged (-1: nobody), `log` is the place in the list of logs, which get clean text (see `Cleaner`).
 
+    when it is ready       a space goes to REPORT
     the session ends       the session writes TOKEN into each stream. When all have come, or their end, the logs are
                            closed and one line, JSON, goes to REPORT. What a grandchild writes later is relayed only
     the script is killed   CONTROL, which only the script holds, comes to its end; the logs go on to that of the streams
@@ -211,6 +212,7 @@ def main(arguments: list[str]) -> None:
     for fd in (control, *readers):
         poll.register(fd, select.POLLIN)
     watched = logs[0]
+    os.write(report, b" ")  # ready
     while readers:
         events = poll.poll(HEARTBEAT * 1000)
         if control >= 0 and watched.fd >= 0 and not events:

@@ -2,7 +2,8 @@
 
 SIGTERM and SIGHUP raise `Terminated`, an exit with 128 plus the number; SIGINT stays Python's KeyboardInterrupt. A
 signal that was ignored (nohup) stays ignored. A handler the script has installed before goes first, and what it does
-stands: if it returns, the script goes on. Forked children take what they would have taken without a session.
+stands: if it returns, the script goes on. Forked children take what they would have taken without a session; as Python
+forgets signals that reach a child in its first moment, these are blocked until the child has its own handlers.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ class Signals:
         self._here = threading.current_thread() is threading.main_thread()
 
     def install(self) -> None:
+        global _installed
         if self._here:
+            _watch_forks()
+            _installed = self
             for number in _ENDING:
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._handle)
@@ -53,12 +57,18 @@ class Signals:
 
     def put_back(self) -> None:
         """As it was; what has waited comes now."""
+        global _installed
+        if _installed is self:
+            _installed = None
+        self._restore()
+        for number in self._late:
+            os.kill(os.getpid(), number)
+
+    def _restore(self) -> None:
         for number, before in self._before.items():
             if signal.getsignal(number) == self._handle:
                 signal.signal(number, before if before is not None else signal.SIG_DFL)
         self._before.clear()
-        for number in self._late:
-            os.kill(os.getpid(), number)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         before = self._before.get(number)
@@ -76,3 +86,32 @@ class Signals:
             before(number, frame)
             return
         raise Terminated(number)
+
+
+_installed: Signals | None = None
+_forking = threading.local()
+_watching = False
+
+
+def _watch_forks() -> None:
+    global _watching
+    if not _watching:
+        _watching = True
+        os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
+
+
+def _before_fork() -> None:
+    _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING) if _installed is not None else None
+
+
+def _after_fork() -> None:
+    if _forking.mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
+
+
+def _after_fork_in_child() -> None:
+    global _installed
+    if _installed is not None:
+        _installed._restore()
+        _installed = None
+    _after_fork()
