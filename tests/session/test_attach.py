@@ -27,7 +27,7 @@ def test_a_child_running_a_decorated_script(run: Runner) -> None:
     run.write(CHILD, "child.py")
     ended = run(
         """
-        import subprocess, sys
+        import os, subprocess, sys
         import runark as stx
 
         @stx.session
@@ -35,7 +35,7 @@ def test_a_child_running_a_decorated_script(run: Runner) -> None:
             print("parent", CONFIG.ID)
             done = subprocess.run([sys.executable, "child.py"])
             assert done.returncode == 3
-            done = subprocess.run([sys.executable, "child.py"], env={**__import__("os").environ, "RUNARK_SESSION": "new"})
+            subprocess.run([sys.executable, "child.py"], env={**os.environ, "RUNARK_SESSION": "new"})
             return 0
 
         main()

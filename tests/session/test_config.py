@@ -80,12 +80,34 @@ def test_debug_values() -> None:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("1e-3", 0.001), ("1.5", 1.5), ("-2", -2), ("0o17", 15), ("0x1F", 31), ("017", 17), (".5", 0.5), (".inf", float("inf")),
-        ("-.inf", float("-inf")), ("no", "no"), ("yes", "yes"), ("on", "on"), ("true", True), ("False", False), ("null", None),
-        ("~", None), ("", None), ("12:30:00", "12:30:00"), ("2026-02-13", "2026-02-13"), ("1_000", "1_000"), ("'1'", "1"),
-        ("[1, a]", [1, "a"]), ("0b11", "0b11"), ("+5", 5), ("1.", 1.0), ("=", "="),
+        ("1e-3", 0.001),
+        ("1.5", 1.5),
+        ("-2", -2),
+        ("0o17", 15),
+        ("0x1F", 31),
+        ("017", 17),
+        (".5", 0.5),
+        (".inf", float("inf")),
+        ("-.inf", float("-inf")),
+        ("no", "no"),
+        ("yes", "yes"),
+        ("on", "on"),
+        ("true", True),
+        ("False", False),
+        ("null", None),
+        ("~", None),
+        ("", None),
+        ("12:30:00", "12:30:00"),
+        ("2026-02-13", "2026-02-13"),
+        ("1_000", "1_000"),
+        ("'1'", "1"),
+        ("[1, a]", [1, "a"]),
+        ("0b11", "0b11"),
+        ("+5", 5),
+        ("1.", 1.0),
+        ("=", "="),
     ],
-)  # fmt: skip
+)
 def test_scalars_of_yaml_1_2(tmp_path: Path, text: str, value: Any) -> None:
     (tmp_path / "a.yaml").write_text(f"x: {text}\n")
     found = load_yaml(tmp_path / "a.yaml")["x"]
@@ -169,10 +191,23 @@ def test_whatever_is_in_config_the_record_can_be_written(tmp_path: Path) -> None
     circle: list[Any] = []
     circle.append(circle)
     config = SessionConfig(
-        score=numpy.float64(0.9), flag=numpy.bool_(True), array=numpy.arange(3), big=numpy.zeros(5000), colour=Colour.RED,
-        function=lambda: 0, path=Path("/a/b"), when=datetime(2026, 2, 13), odd="\udcff\x00\u2028", unwilling=Unwilling(),
-        nested={"set": {1}, 2: (1, 2)}, no="no", time="12:30:00", exponent="1e-3", circle=circle, nan=float("nan"),
-    )  # fmt: skip
+        score=numpy.float64(0.9),
+        flag=numpy.bool_(True),
+        array=numpy.arange(3),
+        big=numpy.zeros(5000),
+        colour=Colour.RED,
+        function=lambda: 0,
+        path=Path("/a/b"),
+        when=datetime(2026, 2, 13),
+        odd="\udcff\x00\u2028",
+        unwilling=Unwilling(),
+        nested={"set": {1}, 2: (1, 2)},
+        no="no",
+        time="12:30:00",
+        exponent="1e-3",
+        circle=circle,
+        nan=float("nan"),
+    )
     write_record(tmp_path, config)
     record = load_yaml(tmp_path / "CONFIGS" / "CONFIG.yaml")
     assert (

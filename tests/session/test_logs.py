@@ -170,7 +170,8 @@ def test_everything_is_put_back(run: Runner) -> None:
                 "logging": (logging.root.handlers[:], logging.root.level, logging.getLogger("__main__").handlers[:]),
                 "cwd": os.getcwd(), "random": random.getstate(), "figures": figures, "environment": dict(os.environ),
                 "globals": {key for key in globals() if key != "before"}, "path": sys.meta_path[:],
-                "hook": sys.excepthook, "numbers": matplotlib.pyplot.get_fignums(), "descriptors": sorted(os.listdir("/proc/self/fd")),
+                "hook": sys.excepthook, "numbers": matplotlib.pyplot.get_fignums(),
+                "descriptors": sorted(os.listdir("/proc/self/fd")),
             }
 
         @stx.session

@@ -33,22 +33,60 @@ def _text(output: Any) -> str:
     return str(output.get("data", {}).get("text/plain", ""))
 
 
+CELLS = """
+import sys, os, logging
+import runark as stx
+
+def state():
+    return (sys.stdout, sys.stderr, os.fstat(1).st_ino, logging.root.handlers[:])
+
+before = state()
+# ---
+@stx.session
+def main(n=3, CONFIG=stx.INJECTED):
+    print('first', n)
+    os.system('echo from a child')
+    return {'value': n}
+main()
+# ---
+main()
+# ---
+@stx.session
+async def later():
+    import asyncio
+    await asyncio.sleep(0.01)
+    print('awaited')
+    return 'yes'
+later()
+# ---
+CONFIG, sys.stdout, sys.stderr, plt, CC, rng = stx.session.start(sys, verbose=False)
+print('started')
+# ---
+print('another cell')
+# ---
+stx.session.close(CONFIG, exit_status=0, verbose=False)
+print('after')
+# ---
+@stx.session
+def fails():
+    print('failing')
+    raise KeyError('seen')
+try:
+    fails()
+except KeyError as error:
+    print('caught', error)
+# ---
+@stx.session
+def status():
+    return 4
+status()
+# ---
+before == state()
+"""
+
+
 def test_several_sessions_in_one_kernel(tmp_path: Path) -> None:
-    shown = _execute(
-        tmp_path,
-        "import sys, os, logging\nimport runark as stx\nbefore = (sys.stdout, sys.stderr, os.fstat(1).st_ino, logging.root.handlers[:])",
-        "@stx.session\ndef main(n=3, CONFIG=stx.INJECTED):\n    print('first', n)\n    os.system('echo from a child')\n"
-        "    return {'value': n}\nmain()",
-        "main()",
-        "@stx.session\nasync def later():\n    import asyncio\n    await asyncio.sleep(0.01)\n    print('awaited')\n    return 'yes'\nlater()",
-        "CONFIG, sys.stdout, sys.stderr, plt, CC, rng = stx.session.start(sys, verbose=False)\nprint('started')",
-        "print('another cell')",
-        "stx.session.close(CONFIG, exit_status=0, verbose=False)\nprint('after')",
-        "@stx.session\ndef fails():\n    print('failing')\n    raise KeyError('seen')\n"
-        "try:\n    fails()\nexcept KeyError as error:\n    print('caught', error)",
-        "@stx.session\ndef status():\n    return 4\nstatus()",
-        "after = (sys.stdout, sys.stderr, os.fstat(1).st_ino, logging.root.handlers[:])\nbefore == after",
-    )
+    shown = _execute(tmp_path, *CELLS.split("# ---\n"))
     assert "first 3" in shown[1] and "{'value': 3}" in shown[1]
     assert "awaited" in shown[3] and "'yes'" in shown[3]
     assert shown[5].strip() == "another cell"
@@ -56,9 +94,9 @@ def test_several_sessions_in_one_kernel(tmp_path: Path) -> None:
     assert shown[8].strip() == "4", "nothing ends the kernel"
     assert shown[9].strip() == "True"
     out = tmp_path / "analysis_out"
-    logs = {path.parent.parent.parent.name: [] for path in out.glob("*/*/logs/stdout.log")}  # type: dict[str, list[str]]
+    logs: dict[str, list[str]] = {}
     for path in out.glob("*/*/logs/stdout.log"):
-        logs[path.parent.parent.parent.name].append(path.read_text())
+        logs.setdefault(path.parent.parent.parent.name, []).append(path.read_text())
     assert sorted(logs["FINISHED_SUCCESS"]) == sorted(
         ["first 3\nfrom a child\n", "first 3\nfrom a child\n", "awaited\n", "started\nanother cell\n"]
     )
