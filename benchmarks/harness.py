@@ -195,6 +195,21 @@ class Book:
         values = tuple(a.seconds / b.fair for a, b in zip(found[ours], found[theirs], strict=True))
         self.comparisons.append(Comparison(suite, f"{ours} against {theirs}", values, "x its time", bar, aim, "less"))
 
+    def above(self, suite: str, ours: str, base: str, found: dict[str, list[Sample]], bar: float | None = None) -> None:
+        """`ours - base`, round by round, in milliseconds."""
+        values = tuple((a.seconds - b.seconds) * 1000 for a, b in zip(found[ours], found[base], strict=True))
+        self.comparisons.append(Comparison(suite, f"{ours} above {base}", values, "ms", bar, None, "less"))
+
+    def own_time(self, suite: str, ours: str, found: dict[str, list[Sample]], bar: float | None = None) -> None:
+        """What the program's own clock says, in milliseconds."""
+        values = tuple(sample.fair * 1000 for sample in found[ours])
+        self.comparisons.append(Comparison(suite, ours, values, "ms", bar, None, "less"))
+
+    def own_ratio(self, suite: str, ours: str, theirs: str, found: dict[str, list[Sample]]) -> None:
+        """`theirs / ours`, both by their own clocks, round by round."""
+        values = tuple(b.fair / a.fair for a, b in zip(found[ours], found[theirs], strict=True))
+        self.comparisons.append(Comparison(suite, f"{ours} against {theirs}", values, "x quicker"))
+
     def withdraw(self, suite: str) -> None:
         """Take back the comparisons of a suite that failed: they might compare unequal results. Its samples stay."""
         self.comparisons = [line for line in self.comparisons if not line.suite.startswith(suite)]

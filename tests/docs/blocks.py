@@ -73,7 +73,7 @@ def commands(block: Block) -> Iterator[Command]:
             current = Command(number, line[2:], [], 0)
         elif current is None:
             raise ValueError(f"line {number}: output before any command")
-        elif line.startswith("> ") and not current.expected:
+        elif (line.startswith("> ") or line == ">") and not current.expected:
             current = current._replace(text=f"{current.text}\n{line[2:]}")
         elif code := re.fullmatch(r"\[exit (\d+)\]", line):
             current = current._replace(code=int(code.group(1)))
