@@ -502,3 +502,109 @@ def test_import_forms(run: Runner) -> None:
         """
     )
     assert ended.code == 0, ended.stderr
+
+
+def test_every_parameter_of_start_has_its_effect(run: Runner, tmp_path: Path) -> None:
+    chosen = tmp_path / "chosen"
+    (chosen / "logs").mkdir(parents=True)
+    (chosen / "logs" / "stdout.log").write_text("of another time\n")
+    ended = run(
+        f"""
+        import os, random, sys
+        import matplotlib.pyplot as plt
+        from runark import session
+        import numpy as np
+
+        def begin():
+            return session.start(
+                sys=sys, plt=plt, file="other.py", sdir="{chosen}", sdir_suffix=None, args={{"n": 1}}, os=os,
+                random=random, np=np, torch=None, seed=7, agg=True, fig_size_mm=(50, 25), fig_scale=2.0,
+                dpi_display=50, dpi_save=75,
+                fontsize=11, autolayout=True, show_execution_flow=True, hide_top_right_spines=False, alpha=0.5,
+                line_width=3.0, clear_logs=True, verbose=False)
+
+        CONFIG, out, err, plt, COLORS, rng = begin()
+        rc = plt.rcParams
+        assert out is sys.stdout and err is sys.stderr
+        assert [round(side * 25.4) for side in rc["figure.figsize"]] == [100, 50]
+        assert (rc["figure.dpi"], rc["savefig.dpi"], rc["font.size"], rc["axes.labelsize"]) == (50, 75, 11, 11)
+        assert rc["figure.autolayout"] is True and rc["axes.spines.top"] is True and rc["lines.linewidth"] == 3.0
+        assert COLORS.red[3] == 0.5 and plt.get_backend().lower() == "agg" and rng.seed == 7
+        assert CONFIG.ARGS == {{"n": 1}} and CONFIG.FILE.name == "other.py" and CONFIG.SEED == 7
+        assert CONFIG.SDIR_RUN == CONFIG.SDIR_PATH and str(CONFIG.SDIR_RUN) == "{chosen}"
+        print("new")
+        session.close(CONFIG, exit_status=0, verbose=False)
+        """
+    )
+    assert ended.code == 0, ended.stderr
+    assert (chosen / "logs" / "stdout.log").read_text() == "new\n", "cleared"
+    assert "begin()" in ended.stderr, "the flow that led here"
+
+
+def test_close_archives(run: Runner) -> None:
+    ended = run(
+        """
+        from runark import session
+        CONFIG, *_ = session.start(verbose=False)
+        print("x")
+        session.close(CONFIG, exit_status=0, archive_format="tar.xz", verbose=True)
+        CONFIG, *_ = session.start(verbose=False, archive_format="tar")
+        session.close(CONFIG, exit_status=1)
+        CONFIG, *_ = session.start(verbose=False)
+        session.close(CONFIG, exit_status=1, archive_format="zip")
+        """
+    )
+    assert ended.code == 1 and "InvalidArgument" in ended.stderr and "'zip'" in ended.stderr
+    endings = sorted((path.parent.name, path.suffix) for path in ended.out.glob("FINISHED_*/*.tar*"))
+    assert endings == [("FINISHED_ERROR", ".tar"), ("FINISHED_SUCCESS", ".xz")]
+    assert ".tar.xz" in ended.stderr.splitlines()[0]
+
+
+def test_a_session_that_cannot_be_archived_stays_whole(run: Runner) -> None:
+    ended = run(
+        """
+        import socket
+        import runark as stx
+        @stx.session(archive_format="tar.gz")
+        def main(CONFIG=stx.INJECTED):
+            socket.socket(socket.AF_UNIX).bind("s"); import os; os.rename("s", CONFIG.SDIR_RUN / "s")
+        main()
+        """
+    )
+    assert ended.code == 1 and "cannot be archived" in ended.stderr
+    assert ended.state == "FINISHED_SUCCESS" and (ended.session / "s").is_socket()
+
+
+def test_only_what_is_used_is_loaded(run: Runner) -> None:
+    ended = run(
+        """
+        import runark as stx
+        @stx.session
+        def main(CONFIG=stx.INJECTED, rngg=stx.INJECTED):
+            import sys
+            names = ("matplotlib", "numpy", "pandas", "argparse", "logging", "apprise")
+            print([name for name in names if name in sys.modules])
+        main()
+        """
+    )
+    assert ended.log() == "[]\n", ended.stderr
+
+
+def test_cwd_and_logging_are_put_back(run: Runner) -> None:
+    ended = run(
+        """
+        import logging, os
+        import runark as stx
+        @stx.session
+        def main(CONFIG=stx.INJECTED):
+            os.chdir(CONFIG.SDIR_RUN)
+            logging.basicConfig(filename="mine.log")
+            logging.warning("inside")
+        here = os.getcwd()
+        main()
+        assert os.getcwd() == here and logging.root.handlers == []
+        main()
+        """
+    )
+    assert ended.code == 0, ended.stderr
+    assert [(session / "mine.log").read_text() for session in ended.sessions] == ["WARNING:root:inside\n"] * 2

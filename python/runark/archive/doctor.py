@@ -246,7 +246,9 @@ def _ghosts(found: Plan) -> Iterator[Finding]:
             what = "below RUNNING/, but its process has ended"
         else:
             what = "below RUNNING/, without a record of its process"
-        yield Finding(path, "ghost", what, "leaves it alone, as all below RUNNING/; runark reconcile moves what is over", path)
+        yield Finding(
+            path, "ghost", what, "leaves it alone, as all below RUNNING/; runark reconcile moves what is over", path
+        )
 
 
 def _locks(found: Plan) -> Iterator[Finding]:

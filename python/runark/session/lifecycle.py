@@ -90,6 +90,9 @@ class Resources:
     figures: Figures | None = None
     note: Path | None = None
     environment: str | None = None
+    cwd: str | None = None
+    handlers: list[Any] | None = None
+    """Those of the root logger; empty if logging was not loaded."""
 
     def put_back(self, run: Path) -> list[str]:
         """Everything but the signals. Gives what is missing in the logs."""
@@ -107,12 +110,31 @@ class Resources:
             with contextlib.suppress(OSError):
                 os.unlink(self.note)
             self.note = None
+        if self.cwd is not None:
+            with contextlib.suppress(OSError):  # it was removed
+                os.chdir(self.cwd)
+            self.cwd = None
+        if self.handlers is not None:
+            _drop_handlers(self.handlers)
+            self.handlers = None
         if os.environ.get(env_vars.SESSION) == os.fspath(run):
             if self.environment is None:
                 del os.environ[env_vars.SESSION]
             else:
                 os.environ[env_vars.SESSION] = self.environment
         return problems
+
+
+def _root_handlers() -> list[Any]:
+    return list(sys.modules["logging"].root.handlers) if "logging" in sys.modules else []
+
+
+def _drop_handlers(known: list[Any]) -> None:
+    """Takes the root logger's handlers away that the session has brought: they would write into what is finished."""
+    for handler in _root_handlers():
+        if handler not in known:
+            sys.modules["logging"].root.removeHandler(handler)
+            handler.close()
 
 
 # ------------------------------------------------------------------------------------------------- begin
@@ -251,6 +273,9 @@ def _equip(session: Session, options: Options) -> None:
     resources.random = RandomStateManager(options.seed, cache=Path(session.config.SDIR_OUT) / "rng")
     if options.wants_figures:
         resources.figures = configure(options.style, options.plt)
+    resources.handlers = _root_handlers()
+    with contextlib.suppress(FileNotFoundError):
+        resources.cwd = os.getcwd()
     resources.signals.install()
     session.state = "running"
     state.enter(session)
