@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +16,7 @@ from runark.session import directory
 from runark.session.directory import final_directory, make_place, new_id
 from runark.session.finish import move
 from support.images import make_image, mounted_image
+from support.privileges import without_override
 from support.runs import Runner, clean_environment
 from support.trees import make, snapshot
 
@@ -247,17 +246,14 @@ def test_never_over_anything(tmp_path: Path) -> None:
 
 
 def test_nobody_may_write_there(run: Runner) -> None:
-    """As an ordinary user, where the directory is not writable: an error that says where else to go."""
-    shutil.chown(run.directory, 0, 0)
-    os.chmod(run.directory, stat.S_IRWXU | stat.S_IROTH | stat.S_IXOTH)
-    for above in run.directory.parents:
-        if above.stat().st_uid == os.geteuid() and above != Path("/"):
-            os.chmod(above, above.stat().st_mode | stat.S_IROTH | stat.S_IXOTH)
+    """An error that says where else to go."""
     run.write("import runark as stx\n@stx.session\ndef main(): ...\nmain()\n")
-    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *run.command("job.py")]
+    os.chmod(run.directory, 0o555)
+    command = [*without_override(), *run.command("job.py")]
     told = subprocess.run(
         command, cwd=run.directory, env=clean_environment(), capture_output=True, text=True, check=False
     )
+    os.chmod(run.directory, 0o755)
     assert told.returncode == 1
     assert "Permission denied" in told.stderr and "RUNARK_OUT_DIR" in told.stderr
 
