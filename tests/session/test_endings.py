@@ -263,6 +263,57 @@ def test_the_disk_is_full(run: Runner, tmp_path: Path) -> None:
         assert found.moved and ended.state == "FINISHED_ERROR"
 
 
+@pytest.mark.mounts
+def test_the_disk_is_full_for_a_while(run: Runner, tmp_path: Path) -> None:
+    """The script goes on; the log says where how much is missing."""
+    with mounted_image(make_image(tmp_path / "image", "ext4", 8), tmp_path / "disk") as disk:
+        filler = os.fspath(disk / "filler")
+        body = f"""
+            import os, sys, time
+            fd = os.open({filler!r}, os.O_WRONLY | os.O_CREAT)
+            for size in (1 << 16, 1 << 10, 1):
+                try:
+                    while True:
+                        os.write(fd, bytes(size))
+                except OSError:
+                    pass
+            os.fsync(fd)
+            for number in range(2000):
+                print("lost", number)
+            time.sleep(0.5)
+            os.unlink({filler!r}); os.close(fd)
+            print("after")
+            """
+        ended = run(script(body, "0"), env={"RUNARK_OUT_DIR": os.fspath(disk)})
+        ended.out = disk / "job_out"
+        assert (ended.code, ended.state) == (0, "FINISHED_SUCCESS"), ended.stderr
+        assert ended.stdout.splitlines()[-1] == "after" and len(ended.stdout.splitlines()) == 2002
+        log = ended.log()
+        assert log.endswith("\nafter\n") and "bytes are missing here: No space left on device]" in log
+        assert "bytes are missing" in ended.stderr and "stdout.log" in ended.record["END_REASON"]
+        missing = int(log.partition("[runark: ")[2].split()[0])
+        note = log[log.index("\n[runark") : log.index("after")]
+        assert len(log) - len(note) + missing == len(ended.stdout), "to the byte"
+
+
+def test_whatever_a_script_does_to_config_and_streams(run: Runner) -> None:
+    body = """
+        import sys
+        CONFIG.clear()
+        CONFIG.START_DATETIME = "yesterday"
+        CONFIG.ID = None
+        sys.stdout.close()
+        """
+    ended = run(script(body, "0"))
+    assert (ended.code, ended.state) == (0, "FINISHED_SUCCESS"), ended.stderr
+    assert ended.log() == "before\n" and ended.record["EXIT_STATUS"] == 0
+
+
+def test_a_session_whose_directory_is_gone(run: Runner) -> None:
+    ended = run(script("import shutil; shutil.rmtree(CONFIG.SDIR_RUN)", "0"))
+    assert ended.code == 1 and "CONFIG.yaml" in ended.stderr and "OperationFailed" in ended.stderr
+
+
 def test_close_can_be_tried_again(run: Runner) -> None:
     ended = run(
         """

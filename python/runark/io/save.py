@@ -78,7 +78,7 @@ def _write_columns(columns: dict[str, list[Any]], file: BinaryIO) -> None:
 
 
 def _write(target: Path, write: Callable[[BinaryIO], object]) -> None:
-    part = target.with_name(f".{target.stem[:100]}.{os.getpid()}{target.suffix}")
+    part = target.with_name(f".{target.stem[:60]}.{os.urandom(6).hex()}{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:

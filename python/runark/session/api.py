@@ -107,7 +107,7 @@ def start(
     if show_execution_flow:
         _show_flow()
     if verbose:
-        print(f"runark: session {begun.config.ID} in {shown(begun.directory)}", file=_sys.stderr)
+        print(f"runark: session {begun.id} in {shown(begun.directory)}", file=_sys.stderr)
     figures = begun.resources.figures
     manager = begun.resources.random
     assert manager is not None
@@ -148,7 +148,7 @@ def close(
     if notify:
         from runark.session.notify import send
 
-        send(f"{session.config.ID}: status {status}", shown(where))
+        send(f"{session.id}: status {status}", shown(where))
 
 
 def running2finished(

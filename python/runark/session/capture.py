@@ -144,7 +144,8 @@ class Capture:
         for copier in self._copiers:
             copier.uninstall()
         for stream in self._buffered:
-            stream.reconfigure(line_buffering=False)
+            with contextlib.suppress(OSError, ValueError):  # its reader is gone; the script has closed it
+                stream.reconfigure(line_buffering=False)
         self._buffered.clear()
         for fd, saved in self._saved:
             if saved >= 0:
@@ -173,15 +174,21 @@ class Capture:
 
     def _channel(self, fd: int) -> tuple[int, int]:
         """What replaces descriptor `fd`: (the end to read, the end to write)."""
-        if not _is_open(fd) or not os.isatty(fd):
-            reader, writer = self._pipe()
-            with contextlib.suppress(AttributeError, OSError):  # not Linux, or the user's pages are used up
-                fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
-            return reader, writer
+        if _is_open(fd) and os.isatty(fd):
+            import termios
+
+            with contextlib.suppress(OSError, termios.error):  # no terminals left: it has to be a pipe
+                return self._terminal(fd)
+        reader, writer = self._pipe()
+        with contextlib.suppress(AttributeError, OSError):  # not Linux, or the user's pages are used up
+            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+        return reader, writer
+
+    def _terminal(self, fd: int) -> tuple[int, int]:
         import termios
 
-        outer, inner = (self._keep(above(end)) for end in os.openpty())
         settings = termios.tcgetattr(fd)
+        outer, inner = (self._keep(above(end)) for end in os.openpty())
         settings[1] &= ~termios.OPOST  # the terminal behind does it
         termios.tcsetattr(inner, termios.TCSANOW, settings)
         with contextlib.suppress(OSError):

@@ -214,7 +214,7 @@ class _Plan:
             )
         )
         if self.verbose:
-            print(f"runark: session {begun.config.ID} in {shown(begun.directory)}", file=sys.stderr)
+            print(f"runark: session {begun.id} in {shown(begun.directory)}", file=sys.stderr)
         return begun
 
     def _tell(self, ended: Session, status: int, where: Any) -> None:
@@ -223,7 +223,7 @@ class _Plan:
         if self.notify:
             from runark.session.notify import send
 
-            send(f"{ended.config.ID}: status {status}", f"{shown(where)}\n{ended.config.END_REASON}")
+            send(f"{ended.id}: status {status}", f"{shown(where)}\n{ended.config.get('END_REASON')}")
 
 
 class _Injection:

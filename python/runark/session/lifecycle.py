@@ -149,7 +149,7 @@ def begin(options: Options) -> Session:
     now = state.current()
     if now is not None and now.state == "running":
         if now.is_mine and now.owner == "start" and options.owner == "start":
-            print(f"runark: session {now.config.ID} was not closed before the next start", file=sys.stderr)
+            print(f"runark: session {now.id} was not closed before the next start", file=sys.stderr)
             end(now, None, "the next session was started")
         else:
             return _join(now.directory, options, None)
@@ -174,7 +174,16 @@ def begin(options: Options) -> Session:
             note = attach.announce(place.out, place.run, parallel.job)
             resources.note = note if parallel.size is None else None
         session = Session(
-            config, place.run, os.getpid(), options.script, options.owner, False, resources, archive_format
+            config,
+            place.run,
+            os.getpid(),
+            options.script,
+            options.owner,
+            False,
+            resources,
+            place.id,
+            config.START_DATETIME,
+            archive_format,
         )
         _equip(session, options)
     except BaseException as error:
@@ -316,7 +325,17 @@ def _join(run: Path, options: Options, rank: int | None, config: SessionConfig |
     joined["SDIR_RUN"] = run
     joined["START_DATETIME"] = datetime.fromisoformat(str(joined.START_DATETIME)).replace(tzinfo=None)
     joined.update(FILE=options.script, ARGS=_args(options.args), PID=os.getpid())
-    session = Session(joined, run, os.getpid(), options.script, options.owner, True, Resources(Signals()))
+    session = Session(
+        joined,
+        run,
+        os.getpid(),
+        options.script,
+        options.owner,
+        True,
+        Resources(Signals()),
+        str(joined.ID),
+        joined.START_DATETIME,
+    )
     session.outer = state.current()
     if rank is not None:
         joined["RANK"] = rank
@@ -357,7 +376,7 @@ def end(
     put back.
     """
     if session.pid != os.getpid() or session.state == "closed":
-        return Path(session.config.SDIR_RUN)
+        return session.directory
     if session.attached:
         session.resources.put_back(session.directory)
         session.resources.signals.put_back()
@@ -376,7 +395,7 @@ def end(
                 print(f"runark: {problem}", file=sys.stderr)
             if problems:
                 reason = f"{reason}; {'; '.join(problems)}"
-            manager.SessionManager().close_session(session.config.ID, _word(status), status)
+            manager.SessionManager().close_session(session.id, _word(status), status)
         return _settle(session, status, reason, archive_format or session.archive_format)
     finally:
         if session.state != "closed":
@@ -389,12 +408,15 @@ def _settle(session: Session, status: int | None, reason: str, format: str | Non
     """Completes the record, moves the directory, archives it."""
     run, config = session.directory, session.config
     target = final_directory(run, status)
-    outputs = read_outputs(run)
     now = datetime.now()
     before = dict(config)
+    try:
+        outputs = read_outputs(run)
+    except OSError as error:
+        raise OperationFailed(f"{shown(run)}: cannot read what was saved: {error.strerror}; it stays there") from error
     config.update(
         EXIT_STATUS=status, END_REASON=reason, END_DATETIME=now, SDIR_RUN=target, OUTPUTS=outputs,
-        RUN_DURATION=duration_text(now - config.START_DATETIME),
+        RUN_DURATION=duration_text(now - session.started),
     )  # fmt: skip
     try:
         if os.path.lexists(target) and target != run:

@@ -212,7 +212,7 @@ def main(arguments: list[str]) -> None:
     for fd in (control, *readers):
         poll.register(fd, select.POLLIN)
     watched = logs[0]
-    os.write(report, b" ")  # ready
+    _tell(report, b" ")  # ready
     while readers:
         events = poll.poll(HEARTBEAT * 1000)
         if control >= 0 and watched.fd >= 0 and not events:
@@ -234,12 +234,16 @@ def main(arguments: list[str]) -> None:
             for each in logs:
                 each.finish()
             lost = ",".join(f'"{log.lost} {log.why}"' if log.lost else '""' for log in logs)
-            try:  # noqa: SIM105 - as above
-                os.write(report, b"[%s]\n" % lost.encode())
-            except OSError:  # nobody waits for it
-                pass
+            _tell(report, b"[%s]\n" % lost.encode())
             os.close(report)
             report = -1
+
+
+def _tell(report: int, text: bytes) -> None:
+    try:  # noqa: SIM105 - as above
+        os.write(report, text)
+    except OSError:  # the script is gone
+        pass
 
 
 def _detach() -> bool:

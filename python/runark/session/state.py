@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,9 @@ class Session:
     """It belongs to another process, which ends it."""
     resources: Resources
     """What has to be put back at the end."""
+    id: str
+    started: datetime
+    """With the ID, what must not depend on what the script does to CONFIG."""
     archive_format: str | None = None
     state: str = "new"
     """Then `running`, `closing`, `closed`; `unfinished` if its end failed, which can be tried again."""
