@@ -7,16 +7,21 @@ import contextlib
 import mmap
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from runark import archive as archive_plan
+from runark import plan
 from runark.engine.protocol import Engine, Outcome
+from runark.errors import RootLocked
 from support.drive import archive, archive_all, archive_one, jobs_of, restore_one
-from support.promise import archives_of, assert_kept, kept
-from support.sessions import NAME
+from support.promise import archives_of, assert_kept, assert_only_archives, kept
+from support.sessions import NAME, many
 from support.torture import filesystem_of, record, some
 from support.traced import CHANGES, LOOKS, Call, Traced
 from support.traced import record as recorded
@@ -204,6 +209,86 @@ def test_a_restorer_at_every_step(pair: tuple[Engine, Engine], tmp_path: Path) -
             outcome = traced.answer()
         assert_kept(session, before, (call, outcome, other))
     record("restorer that removes archives", len(calls), f"{first.name}, {second.name}", filesystem_of(tmp_path))
+
+
+def _together(*works: Callable[[], list[Outcome]]) -> list[list[Outcome]]:
+    """Each in a thread of its own, begun at the same moment."""
+    barrier = threading.Barrier(len(works))
+
+    def begin(work: Callable[[], list[Outcome]]) -> list[Outcome]:
+        barrier.wait()
+        return work()
+
+    with ThreadPoolExecutor(len(works)) as threads:
+        return [future.result() for future in [threads.submit(begin, work) for work in works]]
+
+
+def test_archivers_in_threads_of_one_process(pair: tuple[Engine, Engine], tmp_path: Path) -> None:
+    """Without the lock of a root, which `runark archive` takes: two tasks, in the same or in opposite order."""
+    rounds = some(list(range(40)), 4)
+    first, second = pair
+    for number in rounds:
+        root = tmp_path / str(number)
+        root.mkdir()
+        sessions = {Path(os.fsdecode(path)): snapshot(path) for path in many(root, 40)}
+        jobs = jobs_of(first, root)
+        order = jobs if number % 2 else jobs[::-1]
+        outcomes = _together(lambda j=jobs: archive(first, j, jobs=2), lambda j=order: archive(second, j, jobs=2))
+        for session, before in sessions.items():
+            assert_kept(session, before, (number, outcomes))
+        assert {one.action for all_of_them in outcomes for one in all_of_them} <= {
+            "archived", "skipped", "changed", "failed",
+        }, outcomes  # fmt: skip
+        archive(second, jobs_of(second, root))
+        assert_only_archives(sessions, (number, outcomes))
+        shutil.rmtree(root)
+    record("archivers in threads", len(rounds), f"{first.name}, {second.name}", filesystem_of(tmp_path))
+
+
+def test_an_archiver_and_a_restorer_in_threads(pair: tuple[Engine, Engine], tmp_path: Path) -> None:
+    """One archives while the other restores and removes the archives."""
+    rounds = some(list(range(40)), 4)
+    first, second = pair
+    for number in rounds:
+        root = tmp_path / str(number)
+        root.mkdir()
+        sessions = {Path(os.fsdecode(path)): snapshot(path) for path in many(root, 40)}
+        archive(first, jobs_of(first, root)[::2])
+        packed = [session for session in sessions if archives_of(session)]
+        assert packed
+
+        def restoring(packed: list[Path] = packed) -> list[Outcome]:
+            return [restore_one(second, f"{one}.tar.gz", one, remove_archive=True, **FAITHFUL) for one in packed]
+
+        outcomes = _together(lambda r=root: archive(first, jobs_of(first, r), jobs=2), restoring)
+        for session, before in sessions.items():
+            assert_kept(session, before, (number, outcomes))
+        archive(second, jobs_of(second, root))
+        assert_only_archives(sessions, (number, outcomes))
+        shutil.rmtree(root)
+    record("archiver and restorer in threads", len(rounds), f"{first.name}, {second.name}", filesystem_of(tmp_path))
+
+
+def test_two_runs_in_threads_of_one_process(pair: tuple[Engine, Engine], tmp_path: Path) -> None:
+    """With the lock: one of them works, the other is told who does; or they come after each other."""
+    first, second = pair
+    sessions = {Path(os.fsdecode(path)): snapshot(path) for path in many(tmp_path, 60)}
+
+    def run(engine: Engine) -> list[Outcome]:
+        try:
+            result = archive_plan(plan(tmp_path, engine=engine.name), keep_outcomes=True)
+        except RootLocked:
+            return []
+        assert result.ok or result.counts.get("skipped") or result.counts.get("changed"), result
+        return list(result.outcomes)
+
+    outcomes = _together(lambda: run(first), lambda: run(second))
+    for session, before in sessions.items():
+        assert_kept(session, before, outcomes)
+    assert any(outcomes)
+    run(first)
+    assert_only_archives(sessions, outcomes)
+    record("two runs in threads", 1, f"{first.name}, {second.name}", filesystem_of(tmp_path))
 
 
 @pytest.mark.parametrize("how", ["open", "mapped"])
