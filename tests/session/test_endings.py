@@ -210,12 +210,14 @@ def test_two_signals_end_it_once(run: Runner) -> None:
             import atexit, os, signal, time
             from runark.session import register_session_close_hook
             register_session_close_hook(lambda *_: (print("closing", flush=True), time.sleep(0.5)))
+            print("ready", flush=True)
             time.sleep(30)
             """
         )
     )
     assert process.stdout is not None
-    assert process.stdout.readline() == "before\n"
+    while process.stdout.readline() not in ("ready\n", ""):
+        pass
     process.send_signal(signal.SIGTERM)
     assert process.stdout.readline() == "closing\n"
     process.send_signal(signal.SIGTERM)

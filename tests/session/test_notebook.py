@@ -109,3 +109,22 @@ def test_an_error_in_a_cell_is_the_functions_own(tmp_path: Path) -> None:
         _execute(tmp_path, "import runark as stx\n@stx.session\ndef main():\n    1 / 0\nmain()")
     (log,) = tmp_path.glob("analysis_out/FINISHED_ERROR/*/logs/stderr.log")
     assert "ZeroDivisionError" in log.read_text()
+
+
+def test_forked_workers_that_print(tmp_path: Path) -> None:
+    """They share the copier with the kernel; nobody waits for what is another's."""
+    shown = _execute(
+        tmp_path,
+        "import multiprocessing, os\nimport runark as stx\n"
+        "def work(number):\n    for _ in range(200):\n        print('worker', number)\n"
+        "@stx.session\ndef main():\n    context = multiprocessing.get_context('fork')\n"
+        "    workers = [context.Process(target=work, args=(n,)) for n in range(3)]\n"
+        "    [worker.start() for worker in workers]\n"
+        "    for number in range(200):\n        print('kernel', number)\n"
+        "    [worker.join() for worker in workers]\n    return 'done'\nmain()",
+    )
+    assert "'done'" in shown[0]
+    (log,) = tmp_path.glob("analysis_out/FINISHED_SUCCESS/*/logs/stdout.log")
+    lines = log.read_text().splitlines()
+    assert [line for line in lines if line.startswith("kernel")] == [f"kernel {number}" for number in range(200)]
+    assert sum(line.startswith("worker") for line in lines) == 600

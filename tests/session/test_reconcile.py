@@ -136,7 +136,7 @@ source, source_write = os.pipe()
 log = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 if os.fork() == 0:
     os.close(control_write), os.close(source_write), os.close(report_read)
-    pump.main(["token", str(control), str(report), str(log), f"{source}:-1:0"])
+    pump.main(["token", str(control), str(report), str(log), f"{source}:-1:0:-1"])
     os._exit(0)
 print("ready", flush=True)
 sys.stdin.readline()

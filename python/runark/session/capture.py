@@ -14,8 +14,10 @@ import contextlib
 import fcntl
 import io
 import os
+import select
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ __all__ = ["NAMES", "Capture", "above"]
 
 NAMES = ("stdout", "stderr")
 _PIPE_SIZE = 1 << 20
+_LONGEST = 1 << 16  # characters of a line that are kept back
 _PUMP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "pump.py")
 
 
@@ -66,14 +69,16 @@ class Capture:
             theirs.append(source)
             self._writers.append(writer)
             relay = fd if _is_open(fd) else -1
-            streams.append(f"{source}:{relay}:{number}")
+            streams.append(f"{source}:{relay}:{number}:-1")
             stream = getattr(sys, name)
             if stream is not None and not _writes_to(stream, fd):
                 source, writer = self._pipe()
                 theirs.append(source)
                 self._writers.append(writer)
-                streams.append(f"{source}:-1:{number}")
-                self._copiers.append(_Copier(name, stream, writer))
+                answers, answer = self._pipe()
+                theirs.append(answer)
+                streams.append(f"{source}:-1:{number}:{answer}")
+                self._copiers.append(_Copier(name, stream, writer, answers))
         control, mine = self._pipe()
         self._report, report = self._pipe()
         theirs += [control, report]
@@ -94,10 +99,6 @@ class Capture:
         for name in NAMES:
             self._by_line(getattr(sys, name))
         self._libc.by_line()
-        if (
-            self._copiers
-        ):  # two ways into one log: what is printed and what children write keep their order from here on
-            os.read(self._report, 1)
 
     def _descriptor_writers(self) -> list[int]:
         copied = {copier.writer for copier in self._copiers}
@@ -254,10 +255,17 @@ def _spawn(arguments: list[str], inherited: list[int]) -> int:
 
 
 class _Copier(io.TextIOBase):
-    """Stands for a `sys.stdout` that does not write to descriptor 1: writes to it, and to the log."""
+    """Stands for a `sys.stdout` that does not write to descriptor 1: writes to it, and to the log.
 
-    def __init__(self, name: str, stream: Any, writer: int) -> None:
-        self._name, self._stream, self.writer = name, stream, writer
+    It waits until the log has it, so that what a child writes to the descriptor next comes next; never longer than a
+    second. Forked children write too, and do not wait: the answers go to whoever reads them first.
+    """
+
+    def __init__(self, name: str, stream: Any, writer: int, answers: int) -> None:
+        self._name, self._stream, self.writer, self._answers = name, stream, writer, answers
+        self._lock = threading.Lock()
+        self._pid = self._writing = os.getpid()
+        self._line = ""
 
     def install(self) -> None:
         setattr(sys, self._name, self)
@@ -269,13 +277,38 @@ class _Copier(io.TextIOBase):
 
     def write(self, text: str) -> int:
         self._stream.write(text)
-        data = text.encode("utf-8", "backslashreplace")
-        while data and self.writer >= 0:
-            data = data[os.write(self.writer, data) :]
+        if self._writing != os.getpid():  # in a forked child: what the parent has begun is the parent's, its lock too
+            self._writing, self._line, self._lock = os.getpid(), "", threading.Lock()
+        with self._lock:
+            self._line += text
+            end = self._line.rfind("\n") + 1
+            if end or len(self._line) > _LONGEST:
+                self._send(end or len(self._line))
         return len(text)
 
     def flush(self) -> None:
         self._stream.flush()
+        if self._writing == os.getpid():
+            with self._lock:
+                self._send(len(self._line))
+
+    def _send(self, length: int) -> None:
+        """Whole lines, so that those of several processes do not mix."""
+        data = self._line[:length].encode("utf-8", "backslashreplace")
+        self._line = self._line[length:]
+        waits = os.getpid() == self._pid
+        while waits and select.select([self._answers], [], [], 0)[0] and os.read(self._answers, 4096):
+            pass  # to what children wrote
+        while data and self.writer >= 0:
+            written = os.write(self.writer, data)
+            data = data[written:]
+            if waits:
+                self._wait(written)
+
+    def _wait(self, written: int) -> None:
+        while written > 0 and select.select([self._answers], [], [], 1)[0]:
+            answer = os.read(self._answers, 4)
+            written -= int.from_bytes(answer, "little") if answer else written
 
     def isatty(self) -> bool:
         return bool(self._stream.isatty())

@@ -3,12 +3,13 @@
 It is a process of its own, so that what a script has written is in the logs however the script ends (SIGKILL,
 `os._exit`, a crash in C), and so that no script waits for a thread of its own interpreter. It is started as
 
-    python -I -S pump.py TOKEN CONTROL REPORT LOG,LOG STREAM ...      STREAM = source:relay:log
+    python -I -S pump.py TOKEN CONTROL REPORT LOG,LOG STREAM ...      STREAM = source:relay:log:answer
 
 with numbers of inherited descriptors: `source` is read (a pipe, or the outer side of a terminal), `relay` gets
-every byte unchanged (-1: nobody), `log` is the place in the list of logs, which get clean text (see `Cleaner`).
+every byte unchanged (-1: nobody), `log` is the place in the list of logs, which get clean text (see `Cleaner`). Where
+there is an `answer` (else -1), a copier in the script waits there for the number of bytes that are done, four bytes
+each time; what came through the descriptors before goes first. So two ways into one log keep their order.
 
-    when it is ready       a space goes to REPORT
     the session ends       the session writes TOKEN into each stream. When all have come, or their end, the logs are
                            closed and one line, JSON, goes to REPORT. What a grandchild writes later is relayed only
     the script is killed   CONTROL, which only the script holds, comes to its end; the logs go on to that of the streams
@@ -129,8 +130,8 @@ class Log:
 
 
 class Stream:
-    def __init__(self, source: int, relay: int, log: Log, token: bytes) -> None:
-        self.source, self.relay, self.log, self._token = source, relay, log, token
+    def __init__(self, source: int, relay: int, log: Log, answer: int, token: bytes) -> None:
+        self.source, self.relay, self.log, self.answer, self._token = source, relay, log, answer, token
         self.marked = self.ended = False
         self._held = b""
 
@@ -149,8 +150,14 @@ class Stream:
         if self.marked:
             _write(self, data)
             return
+        length = len(data)
         data = self._held + data
         self._held = b""
+        self._sort_out(data)
+        if self.answer >= 0:
+            _tell(self.answer, length.to_bytes(4, "little"))
+
+    def _sort_out(self, data: bytes) -> None:
         at = data.find(self._token)
         if at >= 0:
             self.marked = True
@@ -202,8 +209,10 @@ def main(arguments: list[str]) -> None:
     logs = [Log(int(fd)) for fd in arguments[3].split(",")]
     streams = []
     for text in arguments[4:]:
-        source, relay, log = map(int, text.split(":"))
-        streams.append(Stream(source, relay, logs[log], token))
+        source, relay, log, answer = map(int, text.split(":"))
+        streams.append(Stream(source, relay, logs[log], answer, token))
+        if answer >= 0:
+            os.set_blocking(answer, False)  # nobody may read them
     terminals = [stream for stream in streams if stream.relay >= 0 and os.isatty(stream.source)]
     if terminals:
         _follow_window(terminals)
@@ -212,7 +221,6 @@ def main(arguments: list[str]) -> None:
     for fd in (control, *readers):
         poll.register(fd, select.POLLIN)
     watched = logs[0]
-    _tell(report, b" ")  # ready
     while readers:
         events = poll.poll(HEARTBEAT * 1000)
         if control >= 0 and watched.fd >= 0 and not events:
@@ -220,7 +228,13 @@ def main(arguments: list[str]) -> None:
                 os.utime(watched.fd)
             except OSError:
                 pass
-        for fd, _ in events:
+        ready = [fd for fd, _ in events]
+        if any(fd in readers and readers[fd].answer >= 0 for fd in ready):
+            # What was written to a descriptor before a copier wrote is there by now, if it was not a moment ago.
+            ready = sorted(
+                {*ready, *(fd for fd, _ in poll.poll(0))}, key=lambda fd: fd in readers and readers[fd].answer
+            )
+        for fd in ready:
             if fd == control:
                 poll.unregister(control)
                 control = -1
