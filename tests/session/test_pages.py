@@ -608,3 +608,24 @@ def test_cwd_and_logging_are_put_back(run: Runner) -> None:
     )
     assert ended.code == 0, ended.stderr
     assert [(session / "mine.log").read_text() for session in ended.sessions] == ["WARNING:root:inside\n"] * 2
+
+
+def test_without_matplotlib_the_error_says_what_to_install(run: Runner) -> None:
+    ended = run(
+        """
+        import sys
+        sys.modules["matplotlib"] = None
+        import runark as stx
+        CONFIG = "mine"
+        @stx.session
+        def main(plt=stx.INJECTED): ...
+        try:
+            main()
+        except ImportError as error:
+            print(error)
+        assert CONFIG == "mine" and "rngg" not in globals()
+        """
+    )
+    assert ended.code == 0, ended.stderr
+    assert "pip install 'runark[figures]'" in ended.stdout
+    assert ended.state == "FINISHED_ERROR" and "runark[figures]" in ended.log("stderr")

@@ -236,6 +236,13 @@ class _Injection:
         self._logger: _Logger | None = None
 
     def __enter__(self) -> None:
+        try:
+            self._inject()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def _inject(self) -> None:
         if "matplotlib.pyplot" in sys.modules:
             self._figures()
         for name in ("CONFIG", "COLORS", "rngg"):
