@@ -108,13 +108,12 @@ class _Walk:
         if hasattr(array, "mask"):
             self.value(sys.modules["numpy"].ma.getmaskarray(array))
             array = array.filled()
-        array = sys.modules["numpy"].asarray(array)
-        flat = array.reshape(-1)
-        if array.dtype.hasobject or array.dtype.names:  # addresses; fields with anything between them
+        flat = sys.modules["numpy"].ascontiguousarray(array).reshape(-1)
+        if flat.dtype.hasobject or flat.dtype.names:  # addresses; fields with anything between them
             self.value(flat.tolist())
-        elif array.dtype.char in "gG":  # long double, with anything behind it
+        elif flat.dtype.char in "gG":  # long double, with anything behind it
             self._write("long", " ".join(map(str, flat.tolist())).encode())
-        elif array.nbytes:
+        elif flat.nbytes:
             self._update(flat.view("u1").data)
 
     def _column(self, column: Any) -> None:
