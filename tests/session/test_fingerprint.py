@@ -186,6 +186,7 @@ def test_what_is_hashed() -> None:
     assert fingerprint(None) == sha256(b"NoneType 4\nNone").hexdigest()
     array = numpy.arange(3, dtype="<i4")
     assert fingerprint(array) == sha256(b"numpy.ndarray 10\nint32 (3,)" + array.tobytes()).hexdigest()
+    assert fingerprint(numpy.bool_(True)) == sha256(b"numpy.generic 7\nbool ()\1").hexdigest()
     item = b"builtins.tuple 1\n2" + b"str 1\na" + b"builtins.list 1\n3" + b"int 2\nff" + b"float 3\n0.5" + b"str 1\nx"
     assert fingerprint({"a": [255, 0.5, "x"]}) == sha256(b"builtins.dict 32\n" + sha256(item).digest()).hexdigest()
 

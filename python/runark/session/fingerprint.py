@@ -88,8 +88,10 @@ class _Walk:
             self._column(obj)
         elif _is(obj, "torch", "Tensor"):
             self._tensor(kind, obj)
-        elif _is(obj, "numpy", "ndarray") or _is(obj, "numpy", "generic"):
+        elif _is(obj, "numpy", "ndarray"):
             self._array(kind, obj)
+        elif _is(obj, "numpy", "generic"):
+            self._array("numpy.generic", obj)  # the names of its kinds differ between numpy 1 and 2
         elif hasattr(obj, "__array__") and hasattr(obj, "dtype") and "numpy" in sys.modules:
             self._array(kind, sys.modules["numpy"].asarray(obj))  # of another library
         else:
