@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -40,9 +41,10 @@ def plotted(figure: Any) -> dict[str, Iterable[Any]]:
     axes = list(figure.axes)
     for place, ax in enumerate(axes):
         prefix = f"ax{place}_" if len(axes) > 1 else ""
+        numbers: Counter[str] = Counter()
         for kind, label, parts in _series(ax):
-            label = str(label or "")
-            base = f"{prefix}{kind if not label or label.startswith('_') else label}"
+            base = f"{prefix}{label or f'{kind}{numbers[kind]}'}"
+            numbers[kind] += 1
             name, number = base, 2
             while any(f"{name}_{part}" in columns for part in parts):
                 name, number = f"{base}_{number}", number + 1
@@ -50,12 +52,14 @@ def plotted(figure: Any) -> dict[str, Iterable[Any]]:
     return columns
 
 
-def _series(ax: Any) -> Iterator[tuple[str, Any, Parts]]:
-    """What the axes show: what it is, its label, its columns."""
+def _series(ax: Any) -> Iterator[tuple[str, str, Parts]]:
+    """What the axes show: its kind, its label or nothing, its columns."""
     errors = [item for item in ax.containers if type(item).__name__ == "ErrorbarContainer"]
-    of_lines = {id(item.lines[0]): item for item in errors if item.lines[0] is not None}
+    of_lines = {id(item.lines[0]): item for item in errors}
     caps = {id(cap) for item in errors for cap in item.lines[1]}
-    for number, line in enumerate(line for line in ax.get_lines() if id(line) not in caps):
+    for line in ax.get_lines():
+        if id(line) in caps:
+            continue
         container = of_lines.get(id(line))
         if hasattr(line, "get_data_3d"):
             parts: Parts = dict(zip("xyz", map(_column, line.get_data_3d()), strict=True))
@@ -63,17 +67,23 @@ def _series(ax: Any) -> Iterator[tuple[str, Any, Parts]]:
             parts = {"x": _column(line.get_xdata(orig=True)), "y": _column(line.get_ydata(orig=True))}
         if container is not None:
             parts.update(_error_limits(container, len(line.get_xdata())))
-        yield f"line{number}", (container or line).get_label(), parts
-    for number, group in enumerate(ax.collections):
+        yield "line", _label(container or line), parts
+    for group in ax.collections:
         if parts := _scatter(ax, group):
-            yield f"scatter{number}", group.get_label(), parts
-    for number, bars in enumerate(ax.containers):
+            yield "scatter", _label(group), parts
+    for bars in ax.containers:
         if parts := _bars(ax, bars):
-            yield f"bar{number}", bars.get_label(), parts
-    for number, image in enumerate(ax.get_images()):
+            labels = {_label(patch) for patch in bars.patches} - {""}
+            yield "bar", _label(bars) or (labels.pop() if len(labels) == 1 else ""), parts
+    for image in ax.get_images():
         values = image.get_array()
         if values is not None and values.ndim == 2:
-            yield f"image{number}", image.get_label(), _image(values)
+            yield "image", _label(image), _image(values)
+
+
+def _label(artist: Any) -> str:
+    label = str(artist.get_label() or "")
+    return "" if label.startswith("_") else label
 
 
 def _error_limits(container: Any, length: int) -> Parts:

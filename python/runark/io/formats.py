@@ -118,15 +118,14 @@ def _unmasked(numpy: Any, values: Any, path: Path) -> Any:
     return values
 
 
-def _read_npy(path: Path, **options: Any) -> Any:
-    return library("numpy", path).load(path, **options)
-
-
-def _read_npz(path: Path, **options: Any) -> dict[str, Any]:
+def _read_numpy(path: Path, **options: Any) -> Any:
     from zipfile import BadZipFile
 
     try:
-        with library("numpy", path).load(path, **options) as found:
+        found = library("numpy", path).load(path, **options)
+        if not hasattr(found, "files"):
+            return found
+        with found:
             return {name: found[name] for name in found.files}
     except BadZipFile as error:
         raise ValueError(error) from error
@@ -178,8 +177,8 @@ _FORMATS: dict[str, Format] = {
     ".txt": Format(_write_text, _read_text),
     ".md": Format(_write_text, _read_text),
     ".log": Format(_write_text, _read_text),
-    ".npy": Format(_write_npy, _read_npy),
-    ".npz": Format(_write_npz, _read_npz),
+    ".npy": Format(_write_npy, _read_numpy),
+    ".npz": Format(_write_npz, _read_numpy),
     ".pkl": Format(_write_pickle, _read_pickle),
     ".pickle": Format(_write_pickle, _read_pickle),
     ".png": Format(_write_figure, _read_image),
