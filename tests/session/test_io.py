@@ -291,6 +291,11 @@ def test_a_csv_beside_a_figure_is_not_replaced(tmp_path: Path) -> None:
     assert os.readlink(tmp_path / "a_data.csv") == "elsewhere"
     (tmp_path / "a_data.csv").unlink()
     assert _csvs(tmp_path) == {"a.csv": "measured\n", "a_data_2.csv": EIGHT}
+    (tmp_path / "b.csv").write_text(SEVEN)
+    io.save(_line(7), tmp_path / "b.png")
+    assert not (tmp_path / "b_data.csv").exists(), "the same is there already"
+    io.save(_line(8), tmp_path / "b.png")
+    assert (tmp_path / "b.csv").read_text() == SEVEN, "which does not make it the figure's"
 
 
 def test_a_csv_of_a_figure_is_replaced_until_it_is_changed(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from runark.session.attach import parent_session
 from runark.session.directory import shown
 from runark.session.record import CONFIGS, OUTPUTS, read_outputs
 
-__all__ = ["Content", "content_of", "is_of_figure", "note", "remember_of_figure", "source_of", "target_of"]
+__all__ = ["Content", "content_of", "holds", "is_of_figure", "note", "remember_of_figure", "source_of", "target_of"]
 
 Content = tuple[int, str]
 """Length in bytes and SHA-256 of a file."""
@@ -123,13 +123,15 @@ _of_figures: dict[str, Content] = {}
 """What this process has put beside figures, for where files have no attributes."""
 
 
-def is_of_figure(path: Path, content: Content, run: Path | None) -> bool:
-    """Whether a file holds `content`, or still holds what a figure put there. Nothing else may be replaced."""
+def is_of_figure(path: Path, run: Path | None) -> bool:
+    """Whether a file still holds what a figure put there. Nothing else may be replaced."""
+    return any(holds(path, content) for content in _remembered(path, run))
+
+
+def holds(path: Path, content: Content) -> bool:
+    """Whether this is a file, no link, with that content."""
     found = os.lstat(path)
-    if not stat.S_ISREG(found.st_mode):
-        return False
-    known = {content, *_remembered(path, run)}
-    return any(size == found.st_size for size, _ in known) and content_of(path) in known
+    return stat.S_ISREG(found.st_mode) and found.st_size == content[0] and content_of(path) == content
 
 
 def _remembered(path: Path, run: Path | None) -> list[Content]:

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from runark.errors import InvalidArgument, OperationFailed, RunarkError
 from runark.io.formats import FIGURES, format_of
-from runark.io.place import content_of, is_of_figure, note, remember_of_figure, target_of
+from runark.io.place import content_of, holds, is_of_figure, note, remember_of_figure, target_of
 from runark.session.directory import shown
 
 __all__ = ["save"]
@@ -61,8 +61,13 @@ def _save_data(obj: Any, figure: Path, run: Path | None) -> None:
         return
     with _written(figure.with_suffix(".csv"), lambda file: write_columns(columns, file)) as part:
         content = content_of(part)
-        beside = next(path for path in _names(figure) if not os.path.lexists(path) or is_of_figure(path, content, run))
-        os.replace(part, beside)
+        for beside in _names(figure):
+            if not os.path.lexists(beside) or is_of_figure(beside, run):
+                os.replace(part, beside)
+                break
+            if holds(beside, content):  # it says the same, and stays whose it is
+                os.unlink(part)
+                return
     if run is not None:
         note(run, beside, figure)
     if run is None or not beside.is_relative_to(run):
