@@ -295,6 +295,13 @@ class Task(Protocol):
         """Begin nothing more, roll back what is not published, end the step under way. Every job gets its outcome."""
         ...
 
+    def drain(self) -> None:
+        """Begin nothing more and finish what was begun; a job that was not begun gets the outcome `cancelled`.
+
+        What was begun keeps to the limits. `cancel` may follow.
+        """
+        ...
+
     def progress(self) -> Progress: ...
 
 
