@@ -162,7 +162,8 @@ def restore_plan_lines(plan: RestorePlan, content: int, entries: int, unsealed: 
 _VERBS = {
     "archive": ("archived", "kept", "skipped", "changed", "failed", "cancelled"),
     "restore": ("restored", "skipped", "damaged", "failed", "cancelled"),
-    "verify": ("sound", "unsealed", "damaged", "unreadable", "foreign", "cancelled"),
+    "verify": ("sound", "unsealed", "damaged", "unreadable", "foreign", "skipped", "cancelled"),
+    "drill": ("sound", "unsealed", "damaged", "unreadable", "failed", "cancelled"),
 }
 
 
@@ -175,7 +176,7 @@ def result_lines(result: Result) -> Iterator[str]:
             f"  {counted(result.inodes_freed, 'inode')} freed, net of the archives; "
             f"{human_bytes(result.bytes_in)} of files in {human_bytes(result.bytes_out)} of archives"
         )
-    for action in ("skipped", "unsealed"):
+    for action in ("skipped", "sound", "unsealed"):
         for reason, number in sorted(result.reasons.get(action, {}).items()):
             yield f"  {number:,} {action}: {escape(_WHY.get(reason, reason))}"
     done = sum(number for action, number in result.counts.items() if action != "cancelled")
@@ -186,6 +187,8 @@ def result_lines(result: Result) -> Iterator[str]:
     )
     if result.stopped == "interrupted":
         yield f"  interrupted: {counted(result.left, 'job')} not begun; run again to go on"
+    elif result.stopped == "budget" and result.verb == "verify":
+        yield f"  stopped at --max-duration: {counted(result.left, 'archive')} left; run again to go on"
     elif result.stopped == "budget":
         yield f"  stopped at --max-sessions: {counted(result.left, 'session')} left; run again to go on"
     elif result.stopped == "cap":
