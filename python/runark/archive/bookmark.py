@@ -103,10 +103,10 @@ class Bookmarks:
             self._save()
             return
         for root in self._courses:
+            if not os.path.lexists(_path(root)):
+                continue  # not tried: where nothing can be written, that would be an error
             try:
                 os.unlink(_path(root))
-            except FileNotFoundError:
-                continue
             except OSError as error:
                 self._tell(root, error)
 
