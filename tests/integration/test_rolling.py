@@ -123,7 +123,7 @@ def test_a_root_that_cannot_be_written(engine: Engine, root: Path) -> None:
     """It is verified all the same; the note comes only if there is something to keep."""
     (root / ".runark").write_text("in the way")
     assert verify(root, max_duration="1h", engine=engine.name).notes == ()
-    control = Control(on_begin=lambda *_: control.stop("budget"))
+    control = Control(on_begin=lambda verb, _: control.stop("budget") if verb == "verify" else None)
     result = verify(root, max_duration="1h", engine=engine.name, control=control)
     assert result.left == 15 and "verify.json: not written" in result.notes[0]
     assert os.listdir(root).count(".runark") == 1

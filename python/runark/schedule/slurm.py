@@ -29,7 +29,7 @@ def script(job: Job, options: tuple[str, ...] = ()) -> str:
 #SBATCH --dependency=singleton
 #SBATCH --no-requeue
 
-# First the next night, so that nothing that happens tonight ends the series. ({job.at} alone could mean this very minute.)
+# First the next night, so that nothing that happens tonight ends the series. {job.at} alone could mean this minute.
 [ "${{SLURM_RESTART_COUNT:-0}}" -gt 0 ] || sbatch --quiet --begin="$(date -d 'tomorrow {job.at}' +%FT%R)" "$0"
 
 {_shell(job)} &
