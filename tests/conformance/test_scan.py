@@ -196,7 +196,8 @@ def test_marked(engine: Engine, tmp_path: Path) -> None:
     make(
         tmp_path / "r",
         {
-            A: {".noarchive": ""}, B: {"sub": {".noarchive": "", ".keep": ""}}, "x": {".noarchive": "", C: {}, "y": {D: {}}},
+            A: {".noarchive": ""}, B: {"sub": {".noarchive": "", ".keep": ""}},
+            "x": {".noarchive": "", C: {}, "y": {D: {}}},
             "z": {".keep": "", E: {}, F: {".keep": ""}},
         },
     )  # fmt: skip
