@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
@@ -72,10 +73,18 @@ def test_runs_go_on_until_all_are_seen(engine: Engine, tmp_path: Path, root: Pat
     assert result.reasons["skipped"] == {"verified by an earlier run": result.counts["skipped"]}
 
 
-def test_killed_by_the_clock_while_searching(engine: Engine, root: Path) -> None:
-    result = verify(root, max_duration=timedelta(microseconds=1), engine=engine.name)
-    assert result.stopped == "budget" and not state(root).exists()
-    assert not result.counts.get("sound")
+class Slow(Control):
+    """Begins nothing before its time is over."""
+
+    def begin(self, verb: str, jobs: int) -> None:
+        while not self.stopped:
+            time.sleep(0.001)
+
+
+def test_the_time_is_over_while_it_searches(engine: Engine, root: Path) -> None:
+    result = verify(root, max_duration=timedelta(milliseconds=1), engine=engine.name, control=Slow())
+    assert result.stopped == "budget" and result.counts == {} and not state(root).exists()
+    assert "before all archives were found" in result.notes[0]
 
 
 def test_time_enough(engine: Engine, root: Path) -> None:
@@ -113,8 +122,8 @@ def test_command(engine: Engine, root: Path) -> None:
     assert runark(*words, "--max-duration", "1h", "--restart").ok().out.startswith(b"verify: 15 sound\n")
     state(root).write_text(text)
     assert runark(*words, "--max-duration", "1h", "--subset", "1/1000").ok().out.startswith(b"verify: ")
-    done = runark(*words, "--max-duration", "1us").expect(75)
-    assert b"stopped at --max-duration" in done.out and done.err == b""
+    archive_one(engine, make(root / (NAME + "-large"), {"zeros": bytes(96 << 20)}))
+    assert b"stopped at --max-duration" in runark(*words, "--max-duration", "1us").expect(75).out
     for wrong in (["--max-duration", "2"], ["--subset", "5/3"], ["--restart"]):
         assert runark(*words, *wrong).expect(2).out == b""
 

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from runark.archive.root import DIRECTORY
 from runark.archive.subset import Subset
 from runark.engine.protocol import Outcome
-from runark.names import escape, from_json_path, json_path
+from runark.names import below, escape, from_json_path, json_path
 
 __all__ = ["Bookmarks"]
 
@@ -79,7 +79,7 @@ class Bookmarks:
         for path in paths:
             root = bases.get(path)
             if root is not None:
-                course, name = self._courses[root], os.path.relpath(path, root)
+                course, name = self._courses[root], below(path, root)
                 if course.mark.complete or name <= course.mark.after:
                     continue
                 course.names.append(name)
@@ -93,7 +93,7 @@ class Bookmarks:
         for outcome in outcomes:
             root = self._bases.get(outcome.path)
             if root is not None and outcome.action != "cancelled":
-                self._courses[root].done(os.path.relpath(outcome.path, root))
+                self._courses[root].done(below(outcome.path, root))
         if time.monotonic() - self._saved >= SAVE_EVERY:
             self._save()
 

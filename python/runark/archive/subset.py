@@ -13,6 +13,7 @@ from datetime import date
 from typing import NamedTuple
 
 from runark.errors import InvalidArgument
+from runark.names import below
 
 __all__ = ["ALL", "Subset", "parse_subset"]
 
@@ -33,7 +34,7 @@ class Subset(NamedTuple):
         """Whether the archive belongs to the part; `base` is the root it was found below, None if it was named."""
         if self.of == 1:
             return True
-        name = os.path.basename(path) if base is None else os.path.relpath(path, base)
+        name = os.path.basename(path) if base is None else below(path, base)
         number = int.from_bytes(hashlib.sha256(name).digest()[:8], "big")
         return number % self.of == self.part - 1
 

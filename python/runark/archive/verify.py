@@ -64,6 +64,8 @@ def verify(
         todo = [path for path in found.paths if part.holds(path, found.bases.get(path))]
         worker = load(engine)
         tally = Tally("verify", worker.name, keep_outcomes)
+        if found.stopped == "budget":
+            tally.notes.append("the time was over before all archives were found; give it more (max-duration)")
         # A search that was cut short has not found everything: no bookmark may rest on it.
         marks = None if seconds is None or found.stopped else Bookmarks(found.directories, part, restart)
         if marks is not None:

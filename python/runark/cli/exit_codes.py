@@ -33,7 +33,7 @@ NO_ROOT = 10
 LOCKED = 11
 """Another run holds the root."""
 WORK_LEFT = 75
-"""Stopped by a budget (--max-sessions), work is left: run again."""
+"""Stopped by a budget (--max-sessions, --max-duration), work is left: run again."""
 SIGNALLED = 128
 """Plus the signal's number: 130 after Ctrl-C, 143 after SIGTERM; what was begun is finished or rolled back."""
 
