@@ -21,6 +21,7 @@ from runark.archive.archive import MAX_FAILURES, archive, check_options
 from runark.archive.audit import new_run
 from runark.archive.caps import Caps, check_caps, check_place
 from runark.archive.control import Control
+from runark.archive.drill import drill
 from runark.archive.filters import Filters
 from runark.archive.guard import check_root
 from runark.archive.plan import Plan, plan
@@ -57,6 +58,8 @@ class Policy:
     caps: Caps = field(default_factory=Caps)
     allow_mount_point: bool = False
     trash_days: float = 0
+    drill: int = 0
+    scratch: bytes | None = None
     as_owner: bool = True
     jobs: int | None = None
     engine: str = "auto"
@@ -65,6 +68,8 @@ class Policy:
         """Raises `InvalidArgument` for what can be seen without looking at a root."""
         check_options(self.format, self.level, self.jobs or 1, False, self.verify)
         self.caps.check()
+        if self.drill < 0:
+            raise InvalidArgument(f"drill is {self.drill}; give 0 (no drill) or more")
         if self.trash_days < 0:
             raise InvalidArgument(f"trash-days is {self.trash_days:g}; give 0 (no trash) or more")
 
@@ -78,12 +83,18 @@ class RootNight:
     archived: Result | None = None
     """None: only planned, or it did not come to that."""
     purged: Result | None = None
+    drilled: Result | None = None
     error: RunarkError | None = None
     """Why nothing, or nothing more, was done."""
 
     @property
+    def parts(self) -> tuple[Result, ...]:
+        """What was done, in this order."""
+        return tuple(part for part in (self.purged, self.archived, self.drilled) if part is not None)
+
+    @property
     def ok(self) -> bool:
-        return self.error is None and all(part is None or part.ok for part in (self.archived, self.purged))
+        return self.error is None and all(part.ok for part in self.parts)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -91,6 +102,7 @@ class RootNight:
             "plan": None if self.plan is None else self.plan.head_json(),
             "archived": None if self.archived is None else self.archived.to_json(),
             "purged": None if self.purged is None else self.purged.to_json(),
+            "drilled": None if self.drilled is None else self.drilled.to_json(),
             "error": None if self.error is None else {"kind": type(self.error).__name__, "message": str(self.error)},
         }
 
@@ -181,6 +193,7 @@ class _Night:
         self.plan: Plan | None = None
         self.archived: Result | None = None
         self.purged: Result | None = None
+        self.drilled: Result | None = None
 
     def work(self, given: PathLike) -> RootNight:
         error: RunarkError | None = None
@@ -199,7 +212,7 @@ class _Night:
             error = caught
         except OSError as caught:
             error = OperationFailed(f"{escape(root)}: {caught.strerror or caught}")
-        return RootNight(root, self.plan, self.archived, self.purged, error)
+        return RootNight(root, self.plan, self.archived, self.purged, self.drilled, error)
 
     def _steps(self, root: bytes, watch: Watch) -> None:
         policy = self.policy
@@ -243,6 +256,16 @@ class _Night:
         )
         if self.archived.stopped == "cap":
             raise CapReached(f"{escape(root)}: more failures than --max-failures allows; nothing further was removed")
+        if policy.drill and not watch.stopped:
+            self.drilled = drill(
+                root,
+                number=policy.drill,
+                scratch=policy.scratch,
+                layouts=policy.layouts,
+                config=policy.config,
+                engine=policy.engine,
+                control=watch,
+            )
         _write_state(root, {"run": self.run, "candidates": len(todo.jobs) + todo.left, "ended": int(time.time())})
 
 

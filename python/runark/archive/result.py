@@ -49,7 +49,7 @@ class Result:
     faults: tuple[Fault, ...]
     """What the scan before could not read."""
     stopped: str
-    """Empty, or why the run ended early: `interrupted`, `budget` (max_sessions), `cap` (max_failures)."""
+    """Empty, or why the run ended early: `interrupted`, `budget` (max_sessions, max_duration), `cap` (max_failures)."""
     left: int
     """Sessions that were planned and not begun."""
 

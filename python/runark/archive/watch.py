@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from runark.archive.control import Control
-from runark.archive.timespec import Age, parse_age, parse_time
+from runark.archive.timespec import parse_span, parse_time
 from runark.engine.protocol import Outcome, Progress
 from runark.errors import InvalidArgument
 
@@ -51,7 +51,7 @@ class Budget:
         return None if self.ends is None else max(0.0, self.ends - self.margin - self._clock())
 
     @staticmethod
-    def of(span: Age | None = None, until: str | None = None, job_end: float | None = None) -> Budget:
+    def of(span: str | None = None, until: str | None = None, job_end: float | None = None) -> Budget:
         """The budget that is over first.
 
         span     so long from now: `3h`, `90min`
@@ -63,12 +63,7 @@ class Budget:
         now = time.time()
         ends = [] if job_end is None else [job_end]
         if span is not None:
-            if isinstance(span, str) and span.strip().replace(".", "", 1).isdigit():
-                raise InvalidArgument(
-                    f"--time-budget: {span!r} has no unit; write {span}h for hours, {span}min for minutes"
-                )
-            now_ns = int(now * _SECOND)
-            ends.append(now + (now_ns - parse_age(span, now_ns, "--time-budget")) / _SECOND)
+            ends.append(now + parse_span(span, "--time-budget") / _SECOND)
         if until is not None:
             ends.append(_until(until, now))
         return Budget(max(0.0, min(ends) - now) if ends else None)

@@ -35,7 +35,7 @@ NO_ROOT = 10
 LOCKED = 11
 """Another run holds the root."""
 WORK_LEFT = 75
-"""Stopped by a budget (--max-sessions, time, a STOP file), work is left: run again."""
+"""Stopped by a budget (--max-sessions, --max-duration, time, a STOP file), work is left: run again."""
 SIGNALLED = 128
 """Plus the signal's number: 130 after Ctrl-C, 143 after SIGTERM; what was begun is finished or rolled back."""
 
@@ -71,7 +71,7 @@ def of_night(night: Night) -> int:
     """The gravest of the codes of its roots."""
     codes = {WORK_LEFT if night.stopped else OK}
     for root in night.roots:
-        codes.update(of_result(part) for part in (root.archived, root.purged) if part is not None)
+        codes.update(map(of_result, root.parts))
         if root.error is not None:
             codes.add(of_error(root.error))
         elif root.plan is not None and root.plan.faults:

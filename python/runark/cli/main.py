@@ -32,6 +32,7 @@ _VERBS = {
     "config": ("runark.cli.config", "config", "Check runark.yaml, or show what it comes to."),
     "doctor": ("runark.cli.doctor", "doctor", "Explain what killed runs have left, or clear it up."),
     "reconcile": ("runark.cli.reconcile", "reconcile", "Find sessions whose process was killed, or move them."),
+    "schedule": ("runark.cli.schedule", "schedule", "Print a unit, crontab line or batch script for every night."),
     "completion": ("runark.cli.completion", "completion", "Print the completion script for a shell."),
 }
 

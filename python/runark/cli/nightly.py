@@ -92,6 +92,8 @@ def caps_options(command: Any) -> Any:
 @click.option(
     "--as-owner/--as-root", default=True, help="As root: archive with each session's owner's identity (default)."
 )
+@click.option("--drill", type=click.IntRange(0), default=0, metavar="N", help="Restore N archives and compare them.")
+@click.option("--scratch", type=click.Path(path_type=bytes), metavar="DIR", help="Where the drill restores to.")
 @click.option(
     "--metrics",
     type=click.Path(path_type=bytes),
@@ -124,6 +126,8 @@ def nightly(
     max_failures: int,
     trash_days: float,
     as_owner: bool,
+    drill: int,
+    scratch: bytes | None,
     metrics: bytes | None,
     as_json: bool,
     events: bytes | None,
@@ -148,6 +152,8 @@ def nightly(
         caps=Caps(max_remove, max_remove_percent, parse_growth(max_growth)),
         allow_mount_point=allow_mount_point,
         trash_days=trash_days,
+        drill=drill,
+        scratch=scratch,
         as_owner=as_owner,
         jobs=common.jobs,
         engine=common.engine,
@@ -171,9 +177,8 @@ def _show(night: Night, as_json: bool, quiet: bool) -> None:
     for root in night.roots:
         if root.plan is not None:
             tell_faults(root.plan.faults)
-        for part in (root.purged, root.archived):
-            if part is not None:
-                tell_problems(part)
+        for part in root.parts:
+            tell_problems(part)
         if root.error is not None and (quiet or as_json):
             tell(f"error: {root.error}")
     if as_json:

@@ -56,10 +56,9 @@ def metric_lines(night: Night, code: int, success: float | None) -> Iterator[str
         name = _label("root", escape(root.root))
         counts: Counter[str] = Counter()
         kinds: Counter[str] = Counter()
-        for part in (root.archived, root.purged):
-            if part is not None:
-                counts.update(part.counts)
-                kinds.update(outcome.fault.op if outcome.fault else outcome.action for outcome in part.problems)
+        for part in root.parts:
+            counts.update(part.counts if part.verb != "drill" else {f"drilled {k}": n for k, n in part.counts.items()})
+            kinds.update(outcome.fault.op if outcome.fault else outcome.action for outcome in part.problems)
         if root.error is not None:
             kinds[type(root.error).__name__] += 1
         if root.plan is not None:
@@ -69,7 +68,7 @@ def metric_lines(night: Night, code: int, success: float | None) -> Iterator[str
         done = root.archived
         sums["bytes_read"].append((name, done.bytes_in if done else 0))
         sums["bytes_written"].append((name, done.bytes_out if done else 0))
-        freed = sum(part.inodes_freed for part in (root.archived, root.purged) if part is not None)
+        freed = sum(part.inodes_freed for part in root.parts)
         sums["inodes_freed"].append((name, freed))
         sums["backlog"].append((name, done.left if done else len(root.plan.jobs) if root.plan else 0))
     yield from _family("runark_nightly_sessions", "Sessions by what became of them.", sessions)

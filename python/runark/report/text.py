@@ -169,7 +169,8 @@ _VERBS = {
     "purge": ("purged", "skipped", "changed", "failed", "cancelled"),
     "undo": ("undone", "failed"),
     "restore": ("undone", "restored", "skipped", "damaged", "failed", "cancelled"),
-    "verify": ("sound", "unsealed", "damaged", "unreadable", "foreign", "cancelled"),
+    "verify": ("sound", "unsealed", "damaged", "unreadable", "foreign", "skipped", "cancelled"),
+    "drill": ("sound", "unsealed", "damaged", "unreadable", "failed", "cancelled"),
 }
 
 
@@ -182,7 +183,7 @@ def result_lines(result: Result) -> Iterator[str]:
             f"  {counted(result.inodes_freed, 'inode')} freed, net of the archives; "
             f"{human_bytes(result.bytes_in)} of files in {human_bytes(result.bytes_out)} of archives"
         )
-    for action in ("skipped", "unsealed"):
+    for action in ("skipped", "sound", "unsealed"):
         for reason, number in sorted(result.reasons.get(action, {}).items()):
             yield f"  {number:,} {action}: {escape(_WHY.get(reason, reason))}"
     done = sum(number for action, number in result.counts.items() if action != "cancelled")
@@ -194,7 +195,8 @@ def result_lines(result: Result) -> Iterator[str]:
     if result.stopped == "interrupted":
         yield f"  interrupted: {counted(result.left, 'job')} not begun; run again to go on"
     elif result.stopped in _STOPS:
-        yield f"  {_STOPS[result.stopped]}: {counted(result.left, 'session')} left; run again to go on"
+        what = counted(result.left, "archive" if result.verb in ("verify", "drill") else "session")
+        yield f"  {_STOPS[result.stopped]}: {what} left; run again to go on"
     elif result.stopped == "cap":
         yield f"  stopped: more failures than --max-failures allows; {counted(result.left, 'session')} not begun"
 
@@ -211,8 +213,8 @@ def night_lines(night: Night) -> Iterator[str]:
     """What a nightly run has done, root by root."""
     for root in night.roots:
         yield f"{escape(root.root)}:"
-        for part in (root.purged, root.archived):
-            if part is not None and (part.counts or part.verb == "archive"):
+        for part in root.parts:
+            if part.counts or part.verb == "archive":
                 yield from (f"  {line}" for line in result_lines(part))
         if root.plan is not None and not night.executed:
             yield from (f"  {line}" for line in plan_lines(root.plan, 5))
