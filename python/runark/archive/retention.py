@@ -8,6 +8,7 @@ which the engine sees.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -78,7 +79,8 @@ def _newest(scan: Scan, number: int) -> set[int]:
     newest: set[int] = set()
     for rows in scripts.values():
         if len(rows) > number:
-            rows = sorted(rows, key=lambda row: _begun(scan, row), reverse=True)[:number]
+            # In one second the names decide: without that, how a session ended would.
+            rows = sorted(rows, key=lambda row: (_begun(scan, row), os.path.basename(scan.path(row))))[-number:]
         newest.update(rows)
     return newest
 
