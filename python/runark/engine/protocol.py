@@ -253,8 +253,7 @@ class VerifyOptions:
     limits: Limits = field(default_factory=Limits)
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How one job ended.
 
     action, of `archive`:

@@ -118,7 +118,7 @@ class Gate:
             work.entries = packed.entries
             work.handles = packed.handles
             claim = packed.claim
-            work.members = Proven(claim.entries, claim.content, claim.sha256, packed.size)
+            work.members = Proven(claim.entries, claim.content, claim.sha256, packed.written.st_size)
             return None
         except part.NoRoom:
             raise
@@ -189,13 +189,12 @@ class Gate:
                 self._control.check()
                 work.settled = settled
                 part_path = place.join(packed.part)
-                written = os.fstat(packed.fd)
-                work.inode = publish.inode_of(written)
+                work.inode = publish.inode_of(packed.written)
                 verify.proven(
                     place.fd,
                     packed.part,
                     part_path,
-                    written,
+                    packed.written,
                     packed.claim,
                     packed.data,
                     self._options.format,

@@ -10,7 +10,7 @@ import errno
 import os
 
 from runark.engine.pure import sys
-from runark.engine.pure.ends import Skipped, escape, failure
+from runark.engine.pure.ends import Failure, Skipped, escape, failure
 
 __all__ = ["Place", "Places", "is_ours", "random_name", "split_path"]
 
@@ -61,10 +61,14 @@ class Place:
         except FileNotFoundError:
             return False
         except OSError as cause:
-            if cause.errno == errno.ENAMETOOLONG:
-                raise Skipped("name too long for an archive's name") from None
-            raise failure("stat", self.join(name), cause) from cause
+            raise self.unseen(name, cause) from cause
         return True
+
+    def unseen(self, name: bytes, cause: OSError) -> Skipped | Failure:
+        """What it means that a name here cannot be looked at: nothing can have it, or an error."""
+        if cause.errno == errno.ENAMETOOLONG:
+            return Skipped("name too long for an archive's name")
+        return failure("stat", self.join(name), cause)
 
     @property
     def storage(self) -> sys.Storage:

@@ -22,6 +22,10 @@ from runark.engine.pure.walk import Entry, Handles, key_of, list_names
 __all__ = ["Stopped", "entomb", "recheck", "remove", "rename_back"]
 
 
+_EMPTIABLE = os.W_OK | os.X_OK
+_EFFECTIVE = os.access in os.supports_effective_ids
+
+
 class Stopped(Exception):
     """The removal came to a halt.
 
@@ -53,33 +57,33 @@ def recheck(place: Place, name: bytes, entries: list[Entry], handles: Handles) -
             raise Changed("the session directory changed after it was packed")
         for entry in entries:
             parent = entry.parent
-            if parent is not None:
-                if entry.kind == "dir":
-                    status = os.fstat(handles.get(entry))
-                else:
-                    directory = parent.fd if parent.fd >= 0 else handles.get(parent)
-                    status = os.stat(entry.name, dir_fd=directory, follow_symlinks=False)
-                if key_of(status) != entry.key:
+            if entry.kind == "dir":
+                fd = entry.fd if entry.fd >= 0 else handles.get(entry)
+                if parent is not None and key_of(os.fstat(fd)) != entry.key:
                     raise Changed(f"{escape(entry.path)} changed after it was packed")
-            # root is asked too: a file server may take it for nobody
-            if entry.kind == "dir" and not _writable(handles.get(entry)):
-                path = session + b"/" + entry.path if entry.path else session
-                reason = "directory is not writable, so the session cannot be removed; chmod u+w it, or keep the source"
-                raise Failure(Fault("unlink", path, errno.EACCES, reason))
+                # root is asked too: a file server may take it for nobody
+                if not os.access(b".", _EMPTIABLE, dir_fd=fd, effective_ids=_EFFECTIVE):
+                    path = session + b"/" + entry.path if entry.path else session
+                    reason = (
+                        "directory is not writable, so the session cannot be removed; chmod u+w it, or keep the source"
+                    )
+                    raise Failure(Fault("unlink", path, errno.EACCES, reason))
+            else:
+                assert parent is not None
+                fd = parent.fd if parent.fd >= 0 else handles.get(parent)
+                if key_of(os.stat(entry.name, dir_fd=fd, follow_symlinks=False)) != entry.key:
+                    raise Changed(f"{escape(entry.path)} changed after it was packed")
     except (FileNotFoundError, NotADirectoryError):
         raise Changed(f"{escape(entry.path) or 'the session directory'} vanished after it was packed") from None
     except OSError as cause:
         raise failure("stat", session + b"/" + entry.path if entry.path else session, cause) from cause
 
 
-def _writable(fd: int) -> bool:
-    return os.access(b".", os.W_OK | os.X_OK, dir_fd=fd, effective_ids=os.access in os.supports_effective_ids)
-
-
 def _is_being_written(entry: Entry, handles: Handles) -> bool:
-    assert entry.parent is not None
+    parent = entry.parent
+    assert parent is not None
     try:
-        fd = sys.open_file(entry.name, handles.get(entry.parent))
+        fd = sys.open_file(entry.name, parent.fd if parent.fd >= 0 else handles.get(parent))
     except PermissionError:  # what may not be read is still looked at before it goes
         return False
     try:
@@ -130,12 +134,18 @@ def remove(place: Place, tombstone: bytes, entries: list[Entry], handles: Handle
     freed = 0
     try:
         for entry in entries:
-            if entry.kind == "dir" and not entry.names.issuperset(list_names(handles.get(entry))):
+            if entry.kind != "dir":
+                continue
+            fd = entry.fd if entry.fd >= 0 else handles.get(entry)
+            # a new name changes the record of its directory; that of the session the rename has changed anyway
+            top = entry.parent is None
+            same = entry.names.issuperset(list_names(fd)) if top else key_of(os.fstat(fd)) == entry.key
+            if not same:
                 raise Changed(f"something new appeared in {escape(entry.path) or 'the session directory'}")
         if place.leases:
             # Nobody can open these files by name any more: who has none open for writing now, never will.
             for entry in entries:
-                if entry.kind == "file" and entry.parent is not None and _is_being_written(entry, handles):
+                if entry.kind == "file" and _is_being_written(entry, handles):
                     raise Changed(f"{escape(entry.path)} is open for writing")
         for entry in reversed(entries):
             parent = entry.parent

@@ -20,7 +20,17 @@ from runark.engine.pure import sys
 from runark.engine.pure.ends import Changed, Skipped, escape, failure
 from runark.engine.pure.names import NO_ARCHIVE
 
-__all__ = ["Entry", "Handles", "Key", "heed_mark", "key_of", "list_names", "record_session", "wait_for_clock"]
+__all__ = [
+    "COARSE_NS",
+    "Entry",
+    "Handles",
+    "Key",
+    "heed_mark",
+    "key_of",
+    "list_names",
+    "record_session",
+    "wait_for_clock",
+]
 
 _MARK = os.fsdecode(NO_ARCHIVE)
 
@@ -33,12 +43,13 @@ Equal keys at two times mean nothing happened in between.
 MOST_OPEN = 128  # directories of one session
 
 _FINE_NS = 20_000_000  # clocks of filesystems with fractions of seconds tick at least this often
-_COARSE_NS = 2_000_000_000
+COARSE_NS = 2_000_000_000
 _SECOND = 10**9
 
 _LIMITS = Limits()
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "symlink", stat.S_IFIFO: "fifo"}
 _ODD = {stat.S_IFSOCK: "socket", stat.S_IFBLK: "block device", stat.S_IFCHR: "character device"}
+_NO_NAMES: frozenset[str] = frozenset()
 _UTF8 = python.getfilesystemencoding() == "utf-8"
 
 
@@ -67,7 +78,7 @@ class Entry:
         self.status = status
         self.key: Key | None = None if status is None else key_of(status)
         self.fd = -1  # of a directory while it is open
-        self.names: set[str] = set()  # of a directory: what it held when it was listed
+        self.names = _NO_NAMES  # of a directory: what it held when it was listed
         self.link = b""  # of a symlink: its target
 
 
@@ -161,24 +172,25 @@ def listing(top: Entry, handles: Handles, session: bytes, *, examine: bool) -> l
             prefix = path + b"/" if path else b""
             if prefix.count(b"/") + 2 > _LIMITS.max_depth:
                 _refuse_if_filled(fd, path)
-            names = directory.names
+            names = []
             with os.scandir(fd) as found:
                 for one in found:
-                    names.add(one.name)
-                    name = encode_name(one.name)
+                    text = one.name
+                    names.append(text)
+                    name = text.encode("utf-8", "surrogateescape") if _UTF8 else os.fsencode(text)
                     path = prefix + name
                     if len(path) > room:
                         raise Skipped(f"path longer than {_LIMITS.max_path} bytes: {escape(path[:80])}...")
                     if not examine and one.is_file(follow_symlinks=False):
-                        entries.append(Entry(path, name, directory, "file", None))
-                        continue
-                    if one.is_dir(follow_symlinks=False):
+                        entry = Entry(path, name, directory, "file", None)
+                    elif one.is_dir(follow_symlinks=False):
                         entry = Entry(path, name, directory, "dir", None)
                         _open_directory(entry, handles, fd, device)
                         waiting.append(entry)
                     else:
                         entry = _examined(path, name, directory, fd, device)
                     entries.append(entry)
+            directory.names = frozenset(names)
             if len(entries) > _LIMITS.max_entries:
                 raise Skipped(f"more than {_LIMITS.max_entries} entries")
     except (FileNotFoundError, NotADirectoryError):
@@ -230,7 +242,7 @@ def wait_for_clock(ctime_ns: int) -> bool:
 
     Returns whether there was a need to.
     """
-    quantum = _FINE_NS if ctime_ns % _SECOND else _COARSE_NS
+    quantum = _FINE_NS if ctime_ns % _SECOND else COARSE_NS
     age = time.time_ns() - ctime_ns
     if age >= quantum:
         return False

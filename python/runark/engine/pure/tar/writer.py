@@ -6,7 +6,7 @@ The end-of-archive blocks and the compressor belong to the caller.
 from __future__ import annotations
 
 from runark.engine.pure.tar import pax
-from runark.engine.pure.tar.header import MAX_ID, MAX_SIZE, MAX_TIME, build, extension, pad, split
+from runark.engine.pure.tar.header import BLOCK, MAX_ID, MAX_SIZE, MAX_TIME, build, extension, pad, split
 
 __all__ = ["DIRECTORY", "END", "FIFO", "FILE", "HARDLINK", "SYMLINK", "TooLarge", "member"]
 
@@ -102,6 +102,8 @@ def member(
     else:
         return front + block
     length = len(body)
+    if length <= BLOCK:
+        return b"%b%b%b%b" % (front, extension(b"x", length), body.ljust(BLOCK, b"\0"), block)
     if length > MAX_METADATA:
         raise TooLarge
     return b"%b%b%b%b%b" % (front, extension(b"x", length), body, pad(length), block)
