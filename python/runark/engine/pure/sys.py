@@ -11,7 +11,6 @@ import errno
 import fcntl
 import functools
 import os
-import platform
 import signal
 import stat
 import sys
@@ -77,8 +76,8 @@ def _rename_call(old_dir: int, old: bytes, new_dir: int, new: bytes) -> int:
     call = _renamer()
     if call is not None:
         done = call(old_dir, old, new_dir, new, _RENAME_EXCL if _MAC else _RENAME_NOREPLACE)
-    elif _LINUX and platform.machine() in _RENAMEAT2:
-        number = ctypes.c_long(_RENAMEAT2[platform.machine()])
+    elif _LINUX and os.uname().machine in _RENAMEAT2:
+        number = ctypes.c_long(_RENAMEAT2[os.uname().machine])
         done = _libc().syscall(
             number,
             ctypes.c_int(old_dir),
