@@ -141,7 +141,7 @@ def remove(place: Place, tombstone: bytes, entries: list[Entry], handles: Handle
             top = entry.parent is None
             same = entry.names.issuperset(list_names(fd)) if top else key_of(os.fstat(fd)) == entry.key
             if not same:
-                raise Changed(f"something new appeared in {escape(entry.path) or 'the session directory'}")
+                raise Changed(f"{escape(entry.path) or 'the session directory'} changed while the session was removed")
         if place.leases:
             # Nobody can open these files by name any more: who has none open for writing now, never will.
             for entry in entries:
