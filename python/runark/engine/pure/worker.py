@@ -27,6 +27,7 @@ from typing import IO, Any
 
 from runark.engine.protocol import Outcome, RestoreOptions, VerifyOptions
 from runark.engine.pure.ends import Control
+from runark.engine.pure.sys import keep_memory
 
 __all__ = ["BOOT", "Runner", "main", "read_message", "runner", "write_message"]
 
@@ -153,6 +154,7 @@ def main() -> None:
     # records of entries hold no cycles, and looking for some all the time costs a quarter of the speed
     gc.freeze()
     gc.disable()
+    keep_memory()
     while (jobs := chunks.get()) is not None:
         ready: list[Outcome] = []
         sent = time.monotonic()
