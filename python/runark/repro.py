@@ -16,30 +16,34 @@ __all__ = ["RandomStateManager", "fix_seeds", "get", "reset"]
 _manager: RandomStateManager | None = None
 
 
-def fix_seeds(*_modules: Any, seed: int = 42, verbose: bool = False, **_more: Any) -> RandomStateManager:
+def fix_seeds(*modules: Any, seed: int = 42, verbose: bool = False, **_more: Any) -> RandomStateManager:
     """Seeds `random`, and numpy and torch if they are loaded or as soon as they are. Gives the manager.
 
-    Within a session with the same seed that is done already, and the session's manager comes back. Modules and flags
-    for single libraries, as older scripts pass them, are accepted and change nothing. Raises `InvalidArgument`.
+    The seed may come first, without its name. Modules and flags for single libraries, as older scripts pass them, are
+    accepted and change nothing. Raises `InvalidArgument`; nothing changes then.
     """
-    session = state.current()
-    if session is not None and session.resources.random is not None and session.resources.random.seed == seed:
-        return session.resources.random
-    return reset(seed, verbose)
+    return reset(modules[0] if modules and hasattr(modules[0], "__index__") else seed, verbose)
 
 
 def get() -> RandomStateManager:
-    """The session's manager; outside one, the one made last, or a new one with seed 42."""
-    session = state.current()
-    if session is not None and session.resources.random is not None:
-        return session.resources.random
-    return _manager if _manager is not None else reset()
+    """The manager in use: the session's; outside one, that of this process, made with seed 42 if there is none."""
+    return _existing() or reset()
 
 
 def reset(seed: int = 42, verbose: bool = False) -> RandomStateManager:
-    """A new manager, all generators from the beginning. Raises `InvalidArgument`."""
+    """Begins anew, with all generators of the manager in use. Gives it. Raises `InvalidArgument`."""
     global _manager
-    if _manager is not None:
-        _manager.put_back()
-    _manager = RandomStateManager(seed, verbose)
+    manager = _existing()
+    if manager is None:
+        manager = _manager = RandomStateManager(seed, verbose)
+    else:
+        manager.verbose = verbose
+        manager.reset(seed)
+    return manager
+
+
+def _existing() -> RandomStateManager | None:
+    session = state.current()
+    if session is not None and session.resources.random is not None:
+        return session.resources.random
     return _manager

@@ -21,15 +21,18 @@ def load(path: str | os.PathLike[str], **options: Any) -> Any:
     options   for the library that reads
 
     A pickle runs the code it holds: load only those you have written. Raises `SourceMissing`, `InvalidArgument`,
-    `FormatUnavailable`, `OperationFailed`.
+    `FormatUnavailable`, `OperationFailed` (cannot be read, or is not what its extension says).
     """
-    source = source_of(Path(path))
-    format = format_of(source)
-    if format.read is None:
-        raise InvalidArgument(f"{shown(source)}: {source.suffix} files are written only; load the csv beside it")
+    source = Path(path)
     try:
+        source = source_of(source)
+        format = format_of(source)
+        if format.read is None:
+            raise InvalidArgument(f"{shown(source)}: {source.suffix} files are written only; load the csv beside it")
         return format.read(source, **options)
     except RunarkError:
         raise
     except OSError as error:
         raise OperationFailed(f"{shown(source)}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, EOFError) as error:
+        raise OperationFailed(f"{shown(source)}: cannot be read as {source.suffix[1:]}: {error}") from error

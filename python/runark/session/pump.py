@@ -112,8 +112,11 @@ class Log:
     def _write(self, data: bytes) -> None:
         if self._gap and data:
             note = b"\n[runark: %d bytes are missing here: %s]\n" % (self._gap, self.why.encode())
+            end = os.fstat(self.fd).st_size
             if self._try(note) == len(note):
                 self._gap = 0
+            else:
+                os.ftruncate(self.fd, end)  # half a note says nothing
         if data:
             missing = len(data) - self._try(data) if not self._gap else len(data)
             self._gap += missing

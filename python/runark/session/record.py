@@ -102,8 +102,10 @@ def _other(value: Any, depth: int) -> Any:
         return value.isoformat()
     if isinstance(value, timedelta):
         return str(value)
-    if isinstance(value, bool | int | float | str):  # a subclass of them
-        return for_yaml(next(base for base in (bool, int, float, str) if isinstance(value, base))(value), depth)
+    if isinstance(value, int | float | str):  # a subclass, whatever its own text says
+        if isinstance(value, str):
+            return _text("".join(value))
+        return float(value) if isinstance(value, float) else int(value)
     if hasattr(value, "tolist") and getattr(value, "size", _LONGEST_ARRAY + 1) <= _LONGEST_ARRAY:  # numpy's
         plain = value.tolist()
         return for_yaml(plain, depth + 1) if type(plain) in (bool, int, float, str, list) else _text(repr(value))
