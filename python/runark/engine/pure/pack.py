@@ -147,6 +147,7 @@ class _Packer:
         kind = entry.kind
         found = None
         if kind == "dir":
+            self.control.asks(5)  # and those of listing it again at the end
             found = attributes(entry.fd if entry.fd >= 0 else self.handles.get(entry))
         if kind != "symlink":
             self.share(status, kind, found[1] if found else None)
@@ -156,6 +157,7 @@ class _Packer:
         """A regular file: opened, recorded, read, looked at again."""
         parent = entry.parent
         assert parent is not None
+        self.control.asks(6 if self.leases else 4)
         try:
             fd = sys.open_file(entry.name, parent.fd if parent.fd >= 0 else self.handles.get(parent))
         except OSError as cause:
@@ -186,6 +188,7 @@ class _Packer:
             if size >= _PIECE or status.st_blocks * 512 < size:
                 self.large(entry, fd, status, records)
             else:
+                self.control.reads(size)
                 # asking for one byte more than there should be shows the end, or that there is more
                 data = os.read(fd, size + 1)
                 if len(data) < size:
@@ -241,6 +244,7 @@ class _Packer:
     def stream(self, entry: Entry, fd: int, count: int) -> None:
         """Copy `count` bytes from the current position."""
         while count:
+            self.control.reads(min(_PIECE, count))
             data = os.read(fd, min(_PIECE, count))
             if not data:
                 raise Changed(f"{escape(entry.path)} shrank while it was packed")
@@ -302,15 +306,17 @@ def pack(
     file is gone then.
     """
     session = place.join(name)
-    entries, handles = record_session(place.fd, name, session, options.older_than_ns, examine=False, claim=True)
+    young = options.older_than_ns
+    entries, handles = record_session(place.fd, name, session, young, control, examine=False, claim=True)
     done = False
     try:
         heed_mark(entries)
+        control.asks(4)  # create, lock, examine and dress the part file
         part_name = b".%b.%b.%b.part" % (name, options.format.encode("ascii"), random_name())
         fd = create_part(place, name, part_name, options.reserve)
         try:
             part = Part(fd, options.format, level)
-            packer = _Packer(session, entries[0], handles, part, options.older_than_ns, control, place.leases)
+            packer = _Packer(session, entries[0], handles, part, young, control, place.leases)
             packer.all(entries)
             try:
                 claim = part.finish(len(entries), packer.content)

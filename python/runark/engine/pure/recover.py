@@ -46,6 +46,7 @@ class Recovery:
             if not any(is_ours(name, mark, _part_mark) for mark in marks):
                 continue
             path = place.join(name)
+            self._control.asks(6)
             if not place.exists(work.name):
                 reason = "a part file whose session is gone; look at it, then remove it by hand"
                 raise Failure(Fault("recover", path, 0, reason))
@@ -86,6 +87,7 @@ class Recovery:
         place = work.place
         for suffix in self._suffixes:
             archive = work.name + suffix
+            self._control.asks(1)
             try:
                 status = os.stat(archive, dir_fd=place.fd, follow_symlinks=False)
             except FileNotFoundError:
@@ -140,6 +142,7 @@ class Recovery:
         mark = b"." + work.name + _tomb_mark
         place = work.place
         for tombstone in work.job.leftovers:
+            self._control.asks(5)
             if not is_ours(tombstone, mark) or not place.exists(tombstone):
                 continue
             if _locked(place, tombstone):

@@ -15,7 +15,7 @@ import os
 
 from runark.engine.protocol import Fault
 from runark.engine.pure import sys
-from runark.engine.pure.ends import Changed, Failure, escape, failure
+from runark.engine.pure.ends import Changed, Control, Failure, escape, failure
 from runark.engine.pure.place import Place, random_name
 from runark.engine.pure.walk import Entry, Handles, key_of, list_names
 
@@ -38,7 +38,7 @@ class Stopped(Exception):
         self.removed = removed
 
 
-def recheck(place: Place, name: bytes, entries: list[Entry], handles: Handles) -> None:
+def recheck(place: Place, name: bytes, entries: list[Entry], handles: Handles, control: Control) -> None:
     """See that every entry still is what was recorded.
 
     `handles`: those of the packing or the comparison; the session directory itself must be open.
@@ -49,6 +49,7 @@ def recheck(place: Place, name: bytes, entries: list[Entry], handles: Handles) -
     top = entries[0]
     entry = top
     try:
+        control.asks(2)
         # the handle may be of a directory that has another name by now
         if (
             key_of(os.stat(name, dir_fd=place.fd, follow_symlinks=False)) != top.key
@@ -58,6 +59,7 @@ def recheck(place: Place, name: bytes, entries: list[Entry], handles: Handles) -
         for entry in entries:
             parent = entry.parent
             if entry.kind == "dir":
+                control.asks(1 if parent is None else 2)
                 fd = entry.fd if entry.fd >= 0 else handles.get(entry)
                 if parent is not None and key_of(os.fstat(fd)) != entry.key:
                     raise Changed(f"{escape(entry.path)} changed after it was packed")
@@ -70,6 +72,7 @@ def recheck(place: Place, name: bytes, entries: list[Entry], handles: Handles) -
                     raise Failure(Fault("unlink", path, errno.EACCES, reason))
             else:
                 assert parent is not None
+                control.asks(1)
                 fd = parent.fd if parent.fd >= 0 else handles.get(parent)
                 if key_of(os.stat(entry.name, dir_fd=fd, follow_symlinks=False)) != entry.key:
                     raise Changed(f"{escape(entry.path)} changed after it was packed")
@@ -79,9 +82,10 @@ def recheck(place: Place, name: bytes, entries: list[Entry], handles: Handles) -
         raise failure("stat", session + b"/" + entry.path if entry.path else session, cause) from cause
 
 
-def _is_being_written(entry: Entry, handles: Handles) -> bool:
+def _is_being_written(entry: Entry, handles: Handles, control: Control) -> bool:
     parent = entry.parent
     assert parent is not None
+    control.asks(3)
     try:
         fd = sys.open_file(entry.name, parent.fd if parent.fd >= 0 else handles.get(parent))
     except PermissionError:  # what may not be read is still looked at before it goes
@@ -122,7 +126,7 @@ def rename_back(place: Place, tombstone: bytes, name: bytes) -> None:
         raise failure("rename", place.join(tombstone), cause, f"rename it to {escape(name)} by hand") from cause
 
 
-def remove(place: Place, tombstone: bytes, entries: list[Entry], handles: Handles) -> int:
+def remove(place: Place, tombstone: bytes, entries: list[Entry], handles: Handles, control: Control) -> int:
     """Remove exactly the entries, the last in order first; the number of their inodes.
 
     `handles` are those of `recheck` (a rename does not close them). A cancel does not stop it. Raises `Stopped`.
@@ -139,17 +143,19 @@ def remove(place: Place, tombstone: bytes, entries: list[Entry], handles: Handle
             fd = entry.fd if entry.fd >= 0 else handles.get(entry)
             # a new name changes the record of its directory; that of the session the rename has changed anyway
             top = entry.parent is None
+            control.asks(3 if top else 1)
             same = entry.names.issuperset(list_names(fd)) if top else key_of(os.fstat(fd)) == entry.key
             if not same:
                 raise Changed(f"{escape(entry.path) or 'the session directory'} changed while the session was removed")
         if place.leases:
             # Nobody can open these files by name any more: who has none open for writing now, never will.
             for entry in entries:
-                if entry.kind == "file" and _is_being_written(entry, handles):
+                if entry.kind == "file" and _is_being_written(entry, handles, control):
                     raise Changed(f"{escape(entry.path)} is open for writing")
         for entry in reversed(entries):
             parent = entry.parent
             if entry.kind == "dir":
+                control.asks(1)
                 if parent is None:
                     os.rmdir(tombstone, dir_fd=place.fd)
                 else:
@@ -157,6 +163,7 @@ def remove(place: Place, tombstone: bytes, entries: list[Entry], handles: Handle
                 freed += 1
             else:
                 assert parent is not None and entry.key is not None
+                control.asks(2)
                 directory = parent.fd if parent.fd >= 0 else handles.get(parent)
                 status = os.stat(entry.name, dir_fd=directory, follow_symlinks=False)
                 key = key_of(status)

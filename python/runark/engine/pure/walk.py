@@ -17,7 +17,7 @@ import time
 
 from runark.engine.protocol import Limits
 from runark.engine.pure import sys
-from runark.engine.pure.ends import Changed, Skipped, escape, failure
+from runark.engine.pure.ends import Changed, Control, Skipped, escape, failure
 from runark.engine.pure.names import NO_ARCHIVE
 
 __all__ = [
@@ -41,6 +41,8 @@ Equal keys at two times mean nothing happened in between.
 """
 
 MOST_OPEN = 128  # directories of one session
+
+_NAMES_AT_ONCE = 1000  # about what one request of a listing gives
 
 _FINE_NS = 20_000_000  # clocks of filesystems with fractions of seconds tick at least this often
 COARSE_NS = 2_000_000_000
@@ -88,8 +90,9 @@ class Handles:
     At most `MOST_OPEN`; one that was closed is opened again and must be the same.
     """
 
-    def __init__(self, top: Entry) -> None:
+    def __init__(self, top: Entry, control: Control) -> None:
         self._top = top
+        self._control = control
         self._open: dict[Entry, None] = {}
 
     def get(self, entry: Entry) -> int:
@@ -102,6 +105,7 @@ class Handles:
         for one in reversed(chain):
             if one.parent is None:
                 raise Changed("the session directory is closed")
+            self._control.asks(2)
             fd = os.open(one.name, sys.DIRECTORY, dir_fd=one.parent.fd)
             status = os.fstat(fd)
             if one.key is not None and (status.st_dev, status.st_ino) != one.key[:2]:
@@ -151,7 +155,7 @@ def list_names(fd: int) -> list[str]:
     return os.listdir(fd)
 
 
-def listing(top: Entry, handles: Handles, session: bytes, *, examine: bool) -> list[Entry]:
+def listing(top: Entry, handles: Handles, session: bytes, control: Control, *, examine: bool) -> list[Entry]:
     """Every entry of the session, `top` first, in the order of the archive.
 
     With `examine` regular files get their record too. Raises `Skipped` for what cannot be archived (socket, device,
@@ -173,6 +177,7 @@ def listing(top: Entry, handles: Handles, session: bytes, *, examine: bool) -> l
             if prefix.count(b"/") + 2 > _LIMITS.max_depth:
                 _refuse_if_filled(fd, path)
             names = []
+            asked = 3  # what listing a directory takes
             with os.scandir(fd) as found:
                 for one in found:
                     text = one.name
@@ -187,10 +192,13 @@ def listing(top: Entry, handles: Handles, session: bytes, *, examine: bool) -> l
                         entry = Entry(path, name, directory, "dir", None)
                         _open_directory(entry, handles, fd, device)
                         waiting.append(entry)
+                        asked += 2
                     else:
                         entry = _examined(path, name, directory, fd, device)
+                        asked += 2 if entry.link else 1
                     entries.append(entry)
             directory.names = frozenset(names)
+            control.asks(asked + len(names) // _NAMES_AT_ONCE)
             if len(entries) > _LIMITS.max_entries:
                 raise Skipped(f"more than {_LIMITS.max_entries} entries")
     except (FileNotFoundError, NotADirectoryError):
@@ -258,7 +266,14 @@ def heed_mark(entries: list[Entry]) -> None:
 
 
 def record_session(
-    directory: int, name: bytes, session: bytes, young: int | None, *, examine: bool, claim: bool
+    directory: int,
+    name: bytes,
+    session: bytes,
+    young: int | None,
+    control: Control,
+    *,
+    examine: bool,
+    claim: bool,
 ) -> tuple[list[Entry], Handles]:
     """Open and list the session `name` in `directory`: its entries in the order of the archive, and the open handles.
 
@@ -268,12 +283,13 @@ def record_session(
     """
     waited = False
     while True:
+        control.asks(3 if claim else 2)
         top = open_session(directory, name, session)
-        handles = Handles(top)
+        handles = Handles(top, control)
         try:
             if claim and sys.lock(top.fd) == "held":
                 raise Skipped("another process is working on it")
-            entries = listing(top, handles, session, examine=examine)
+            entries = listing(top, handles, session, control, examine=examine)
             newest = 0
             for entry in entries:
                 status = entry.status
