@@ -11,9 +11,11 @@ from __future__ import annotations
 import os
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Literal
 
+from runark.archive.backoff import Backoff
 from runark.archive.control import Control, drive
 from runark.archive.guard import check_session
 from runark.archive.plan import Plan
@@ -44,6 +46,9 @@ def archive(
     jobs: int | None = None,
     max_failures: int | None = MAX_FAILURES,
     keep_outcomes: bool = False,
+    max_ops: float = 0.0,
+    max_bytes_s: float = 0.0,
+    back_off: bool = False,
     engine: str | None = None,
     control: Control | None = None,
 ) -> Result:
@@ -56,6 +61,9 @@ def archive(
     jobs           number of workers; by default as the filesystem suggests
     max_failures   stop when more sessions than this have failed (not: changed or skipped); None: never
     keep_outcomes  keep every outcome in the result, not only the problems
+    max_ops        filesystem operations a second (`ArchiveOptions.max_ops`); 0: no limit
+    max_bytes_s    content bytes read a second; 0: no limit
+    back_off       work with fewer workers while the filesystem is slow to answer
     engine         by default the one that made the plan
     control        to stop it and to follow it
 
@@ -66,6 +74,7 @@ def archive(
     control = control or Control()
     worker = load(engine or plan.scan.engine)
     options = check_options(format, level, jobs or default_jobs(plan.roots[0]), keep_source, verify)
+    options = replace(options, max_ops=max_ops, max_bytes=max_bytes_s)
     tally = Tally("archive", worker.name, keep_outcomes)
     run = _Run(worker, options, control, tally, max_failures)
     parts = [(root, *_range_of(plan, root)) for root in plan.roots]
@@ -75,9 +84,13 @@ def archive(
         for root, begin, end in parts:
             run.reserve = reserve_directory(root)
             run.older_than_ns = plan.scan.older_than_ns
-            for at in range(begin, end, SLICE):
-                if not (control.stopped or plan.scan.stopped):
-                    run.work(plan.jobs[at : min(at + SLICE, end)])
+            lock = _lockable(plan, root, begin, end)
+            with Backoff(lock, options.jobs) if back_off and end > begin else nullcontext() as run.backoff:
+                for at in range(begin, end, SLICE):
+                    if not (control.stopped or plan.scan.stopped):
+                        run.work(plan.jobs[at : min(at + SLICE, end)])
+            if run.backoff is not None and run.backoff.steps_down:
+                tally.notes.append(f"{escape(root)}: slow at times; backed off {run.backoff.steps_down} times")
     stopped = control.stopped or plan.scan.stopped or ("budget" if plan.left else "")
     return tally.result(faults=plan.faults, stopped=stopped, left=plan.left + len(plan.jobs) - run.given)
 
@@ -158,12 +171,15 @@ class _Run:
         self.max_failures = max_failures
         self.reserve: bytes | None = None
         self.older_than_ns: int | None = None
+        self.backoff: Backoff | None = None
         self.done = Progress(0, 0, 0, 0)
         self.given = 0
 
     def work(self, jobs: Sequence[ArchiveJob]) -> None:
         options = replace(self.options, reserve=self.reserve, older_than_ns=self.older_than_ns)
         task = self.engine.archive(jobs, options)
+        if self.backoff is not None:
+            self.backoff.watch(task)
         self.given += len(jobs)
         self.done = drive(task, self.control, self._take, self.done)
 

@@ -19,6 +19,7 @@ from runark.cli.options import (
     filter_options,
     json_option,
     limit_option,
+    load_options,
     paths_argument,
 )
 from runark.cli.work import Work, finish, show_result, tell, tell_faults, working
@@ -50,6 +51,7 @@ __all__ = ["archive"]
     show_default=True,
     help="Stop when more have failed; exit 4.",
 )
+@load_options
 @limit_option(20)
 @json_option
 @events_option
@@ -64,6 +66,9 @@ def archive(
     verify: Literal["hash", "compare"],
     max_sessions: int | None,
     max_failures: int,
+    max_ops: float,
+    max_bytes_s: float,
+    back_off: bool,
     limit: int,
     as_json: bool,
     events: bytes | None,
@@ -96,6 +101,9 @@ def archive(
                 verify=verify,
                 jobs=common.jobs,
                 max_failures=max_failures,
+                max_ops=max_ops,
+                max_bytes_s=max_bytes_s,
+                back_off=back_off,
                 control=work.control,
             )
     if result is None:

@@ -334,8 +334,8 @@ class _Driver(threading.Thread):
 
 
 def _sums(counters: Sequence[tuple[int, int, int]]) -> tuple[int, int, int]:
-    first, second, third = zip(*counters, strict=True)
-    return sum(first), sum(second), sum(third)
+    first, second, third = (sum(counter[at] for counter in counters) for at in range(3))
+    return first, second, third
 
 
 def _module_path() -> list[str]:
