@@ -68,8 +68,8 @@ STATUSES: tuple[str, ...] = ("unknown", "success", "error", "finished", "running
 VERDICTS: tuple[str, ...] = (
     "selected",
     "running",  # below RUNNING/
-    "marked",  # `.noarchive` in a directory above it within the root, or in the session, if that is gone through; else
-    # `archive` skips it
+    "marked",  # `.noarchive` in a directory above it within the root, or that or `.keep` in the session, if that is
+    # gone through; else `archive` skips it
     "status",  # not one of ScanSpec.statuses
     "owner",  # not the owner asked for
     "mtime",  # the directory's own mtime is outside changed_after/changed_before

@@ -39,7 +39,7 @@ _owner = lru_cache(maxsize=None)(user_name)
 
 _WHY = {
     "running": "below RUNNING/",
-    "marked": "marked with .noarchive",
+    "marked": "marked with .keep or .noarchive",
     "status": "other status",
     "owner": "other owner",
     "mtime": "changed outside the time asked for",

@@ -18,7 +18,7 @@ import time
 from runark.engine.protocol import Limits
 from runark.engine.pure import sys
 from runark.engine.pure.ends import Changed, Control, Skipped, escape, failure
-from runark.engine.pure.names import NO_ARCHIVE
+from runark.engine.pure.names import MARKS
 
 __all__ = [
     "COARSE_NS",
@@ -32,7 +32,7 @@ __all__ = [
     "wait_for_clock",
 ]
 
-_MARK = os.fsdecode(NO_ARCHIVE)
+_MARKS = tuple(sorted(os.fsdecode(mark) for mark in MARKS))
 
 Key = tuple[int, int, int, int, int, int]
 """Device, inode, mode, size, mtime and ctime in nanoseconds.
@@ -261,8 +261,9 @@ def wait_for_clock(ctime_ns: int) -> bool:
 
 def heed_mark(entries: list[Entry]) -> None:
     """Refuse a session that its owner has marked. Raises `Skipped`."""
-    if _MARK in entries[0].names:
-        raise Skipped("marked with .noarchive")
+    for mark in _MARKS:
+        if mark in entries[0].names:
+            raise Skipped(f"marked with {mark}")
 
 
 def record_session(
