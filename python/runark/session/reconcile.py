@@ -1,9 +1,9 @@
 """Ghosts: sessions in RUNNING/ whose process is gone. SIGKILL, a crash, a power cut leave them; nothing else could run.
 
 A session is a ghost if its record names a process of this machine that has ended (by PID, start time and boot), or one
-of another machine and no heartbeat has come for `stale_after` seconds. One that had ended by its own record and was not
-moved any more is finished as it says. A ghost goes to FINISHED_ERROR/, with the reason in its record. Sessions without
-a record, or of another user, are left alone and told.
+of another machine or container and no heartbeat has come for `stale_after` seconds. One that had ended by its own
+record and was not moved any more is finished as it says. A ghost goes to FINISHED_ERROR/, with the reason in its
+record. Sessions without a record, of another user, or elsewhere and without a heartbeat are left alone and told.
 """
 
 from __future__ import annotations
@@ -96,6 +96,8 @@ def _look(run: Path, stale_after: float) -> Ghost | None:
         if silent < stale_after:
             return None
         reason = f"no sign of life of {process} for {silent / 3600:.0f} hours"
+        if not os.path.lexists(run / "logs" / "stdout.log"):
+            return Ghost(run, f"{reason}, but it has no logs and so no heartbeat; move it by hand if it is over", None)
     else:
         reason = f"{process} is gone; it ended without finishing the session (killed?)"
     status: int | None = 1
