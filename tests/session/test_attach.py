@@ -183,6 +183,51 @@ def test_a_session_that_is_over_is_not_joined(run: Runner, tmp_path: Path) -> No
     assert (ended.code, ended.state) == (3, "FINISHED_ERROR")
 
 
+def test_a_forked_process_that_outlives_the_session(run: Runner) -> None:
+    ended = run(
+        """
+        import os, time
+        import runark as stx
+
+        @stx.session
+        def later():
+            print("later")
+
+        @stx.session(verbose=True)
+        def main():
+            return os.fork()
+
+        read, write = os.pipe()
+        try:
+            main()
+        except SystemExit as error:  # the PID of the child is no status of success
+            os.close(write); os.read(read, 1)
+            raise SystemExit(0)
+        os.close(read)
+        while list(stx.session.SessionManager().list_sessions().values())[0]["config"].SDIR_RUN.is_dir():
+            time.sleep(0.01)
+        later()
+        """
+    )
+    assert ended.code == 0, ended.stderr
+    assert ended.stderr.count("status") == 1, "the child does not tell of an end that is not its own"
+    assert sorted(path.name.partition("-")[2].rpartition("-")[2] for path in ended.sessions) == ["later", "main"]
+
+
+def test_running2finished_leaves_nothing_in_the_environment(run: Runner) -> None:
+    ended = run(
+        """
+        import os
+        from runark import session
+        CONFIG, *_ = session.start(verbose=False)
+        session.running2finished(CONFIG, 0)
+        session.close(CONFIG, exit_status=0, verbose=False)
+        assert "RUNARK_SESSION" not in os.environ
+        """
+    )
+    assert (ended.code, ended.state) == (0, "FINISHED_SUCCESS"), ended.stderr
+
+
 # --------------------------------------------------------------------------------------------------- ranks
 
 

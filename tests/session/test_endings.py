@@ -43,6 +43,7 @@ TABLE = {
     "sys.exit()": ("import sys; sys.exit()", "1", "FINISHED_SUCCESS", 0, 0, ""),
     "sys.exit(0)": ("import sys; sys.exit(0)", "1", "FINISHED_SUCCESS", 0, 0, ""),
     "sys.exit(3)": ("import sys; sys.exit(3)", "0", "FINISHED_ERROR", 3, 3, ""),
+    "sys.exit(256)": ("import sys; sys.exit(256)", "0", "FINISHED_ERROR", 256, 1, ""),
     "sys.exit(text)": ("import sys; sys.exit('gave up')", "0", "FINISHED_ERROR", 1, 1, "gave up"),
     "Ctrl-C": ("import os, signal; os.kill(os.getpid(), signal.SIGINT); import time; time.sleep(30)", "0",
                "FINISHED_ERROR", 130, 130, "KeyboardInterrupt"),
@@ -83,6 +84,49 @@ def test_ending(run: Runner, name: str) -> None:
 
 def _lines(text: str, beginning: str) -> int:
     return sum(line.startswith(beginning) for line in text.splitlines())
+
+
+def test_an_error_that_cannot_be_told(run: Runner) -> None:
+    body = """
+        class Mute(Exception):
+            def __str__(self):
+                raise ValueError("no text")
+        raise Mute
+        """
+    ended = run(script(body))
+    assert (ended.code, ended.state, ended.record["END_REASON"]) == (1, "FINISHED_ERROR", "Mute")
+    assert "ValueError" not in ended.stderr
+
+
+def test_no_room_for_standard_output(run: Runner) -> None:
+    """`job.py > results.txt` on a full disk: nobody may take what is there for all of it."""
+    with open("/dev/full", "wb") as full:
+        ended = run(script("print('more')", "0"), stdout=full)
+    assert (ended.code, ended.state, ended.record["EXIT_STATUS"]) == (1, "FINISHED_ERROR", 1)
+    assert "standard output: 12 bytes are missing: No space left" in ended.stderr
+    assert "standard output: 12 bytes are missing" in ended.record["END_REASON"]
+    assert ended.log() == "before\nmore\n"
+
+
+def test_the_time_of_day_is_changed(run: Runner) -> None:
+    ended = run(script("import os, time; os.environ['TZ'] = 'UTC-9'; time.tzset()", "0"), env={"TZ": "UTC+9"})
+    assert ended.record["RUN_DURATION"].startswith("00:00:")
+
+
+def test_close_in_another_thread(run: Runner) -> None:
+    ended = run(
+        """
+        import os, signal, threading
+        from runark import session
+        CONFIG, *_ = session.start(verbose=False)
+        thread = threading.Thread(target=session.close, args=(CONFIG,), kwargs={"exit_status": 0, "verbose": False})
+        thread.start(); thread.join()
+        print("closed", flush=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+        """
+    )
+    assert (ended.state, ended.stdout, ended.stderr) == ("FINISHED_SUCCESS", "closed\n", "")
+    assert ended.code == -signal.SIGTERM, "as without a session"
 
 
 def test_a_traceback_shows_the_script_and_not_runark(run: Runner) -> None:

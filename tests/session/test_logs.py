@@ -154,6 +154,58 @@ def test_the_reader_goes_away(run: Runner) -> None:
     assert ended.log().splitlines() == [str(number) for number in range(5000)]
 
 
+def test_standard_output_that_does_not_wait(run: Runner) -> None:
+    """asyncio makes it so. It is full when the script ends, as its reader is slow."""
+    process = run.begin(
+        decorated("""
+        import os, time
+        os.set_blocking(1, False)
+        for _ in range(3):
+            try:
+                while True:
+                    os.write(1, b"x" * 1023 + b"\\n")
+            except BlockingIOError:
+                time.sleep(0.2)
+        """)
+    )
+    time.sleep(2)
+    ended = run.end(process)
+    assert (ended.code, ended.state) == (0, "FINISHED_SUCCESS"), ended.stderr
+    assert len(ended.stdout) > 1 << 20 and ended.stdout == ended.log()
+
+
+def test_a_script_that_closes_every_descriptor(run: Runner) -> None:
+    """What it opens then has the numbers of runark's own, and stays its own."""
+    ended = run(
+        decorated("""
+        import os
+        os.closerange(3, 256)
+        main.files = [open(f"{number}.dat", "wb") for number in range(12)]
+        print("after")
+        """)
+    )
+    assert (ended.code, ended.state, ended.stdout, ended.log()) == (0, "FINISHED_SUCCESS", "after\n", "after\n")
+    assert "may be missing" in ended.record["END_REASON"]
+    assert [path.stat().st_size for path in run.directory.glob("*.dat")] == [0] * 12
+
+
+def test_a_wrapped_standard_output_is_logged_once(run: Runner) -> None:
+    ended = run(
+        """
+        import codecs, sys
+        sys.stdout = codecs.getwriter("utf8")(sys.stdout.buffer)
+        import runark as stx
+
+        @stx.session
+        def main():
+            print("once")
+
+        main()
+        """
+    )
+    assert (ended.stdout, ended.log()) == ("once\n", "once\n")
+
+
 def test_everything_is_put_back(run: Runner) -> None:
     ended = run(
         """
@@ -282,6 +334,7 @@ def test_progress_bars_leave_one_line(run: Runner) -> None:
         (b"\x1b[1;31mred\x1b[0m\n", b"red\n"),
         (b"\x1b]0;title\x07text\n", b"text\n"),
         (b"\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\\n", b"link\n"),
+        (b"\x1b]0;no end\nline\n\x07\n", b"\x1b]0;no end\nline\n\x07\n"),
         (b"10%\r20%\r100%\n", b"100%\n"),
         (b"\r10%\r100%\r          \r\n", b"100%\n"),
         (b"dos\r\nline\r\n", b"dos\nline\n"),
