@@ -214,6 +214,30 @@ def test_a_forked_process_that_outlives_the_session(run: Runner) -> None:
     assert sorted(path.name.partition("-")[2].rpartition("-")[2] for path in ended.sessions) == ["later", "main"]
 
 
+def test_what_a_process_saves_that_outlives_the_session(run: Runner) -> None:
+    """Its session's directory has a new name; none is made under the old one."""
+    ended = run(
+        """
+        import os, time
+        import runark as stx
+
+        @stx.session
+        def main(CONFIG=stx.INJECTED):
+            if os.fork() == 0:
+                while CONFIG.SDIR_RUN.is_dir():
+                    time.sleep(0.01)
+                stx.io.save("late", "late.txt")
+                os._exit(0)
+
+        main()
+        os.wait()
+        """
+    )
+    assert (ended.code, ended.state, ended.stderr) == (0, "FINISHED_SUCCESS", "")
+    assert (ended.out / "late.txt").read_text() == "late"
+    assert list((ended.out / "RUNNING").iterdir()) == []
+
+
 def test_running2finished_leaves_nothing_in_the_environment(run: Runner) -> None:
     ended = run(
         """
