@@ -272,6 +272,28 @@ def test_two_signals_end_it_once(run: Runner) -> None:
     assert ended.code in (143, -signal.SIGTERM)
 
 
+def test_signals_while_it_starts(run: Runner) -> None:
+    """Nothing is left of it, also if a second one comes while that is made sure."""
+    ended = run(
+        """
+        import os, signal
+        from runark.session import lifecycle
+
+        def signalled(function):
+            def wrapper(*args, **options):
+                os.kill(os.getpid(), signal.SIGTERM)
+                return function(*args, **options)
+            return wrapper
+
+        lifecycle.write_record = signalled(lifecycle.write_record)
+        lifecycle._take_back = signalled(lifecycle._take_back)
+        lifecycle.begin(lifecycle.Options(lifecycle.Path(__file__), "start"))
+        """
+    )
+    assert ended.code == -signal.SIGTERM
+    assert list((ended.out / "RUNNING").iterdir()) == []
+
+
 # ----------------------------------------------------------------------------------------- ends that fail
 
 
@@ -394,7 +416,8 @@ def test_close_can_be_tried_again(run: Runner) -> None:
         ("session.close(CONFIG, exit_status=1)", "FINISHED_ERROR", 1, "close()"),
         ("pass", "FINISHED_ERROR", 1, "without close()"),
         ("raise KeyError('lost')", "FINISHED_ERROR", 1, "KeyError: 'lost'"),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", "FINISHED_ERROR", 1, "without close()"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", "FINISHED_ERROR", 143, "SIGTERM"),
+        ("raise KeyboardInterrupt", "FINISHED_ERROR", 130, "KeyboardInterrupt"),
     ],
 )
 def test_start_and(run: Runner, end: str, state: str, status: int | None, reason: str) -> None:

@@ -54,9 +54,11 @@ class Capture:
         self._libc = _LibC.loaded()
         try:
             self._begin()
-        except OSError as error:
+        except BaseException as error:
             self._put_back()
             self._close_all()
+            if not isinstance(error, OSError):  # a signal
+                raise
             where = error.filename if error.filename is not None else self.files[0]
             raise OperationFailed(f"{escape(os.fsencode(where))}: cannot begin the logs: {error.strerror}") from error
 

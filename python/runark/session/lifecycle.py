@@ -19,6 +19,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import signal
 import sys
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -170,6 +171,7 @@ def begin(options: Options) -> Session:
     place = make_place(options.script, options.sdir, options.suffix, bool(config.get("IS_DEBUG")))
     resources = Resources(Signals())
     try:
+        resources.signals.install()
         for part in (CONFIGS, "logs"):
             os.makedirs(place.run / part, exist_ok=True)
         _begin_logs(resources, place.run, options, "")  # early: the process behind it starts while we go on
@@ -192,9 +194,10 @@ def begin(options: Options) -> Session:
         )
         _equip(session, options)
     except BaseException as error:
+        resources.signals.hold()
         resources.put_back()
-        resources.signals.put_back()
         _take_back(place, made_above=options.sdir is not None)
+        resources.signals.put_back()
         if isinstance(error, OSError) and not isinstance(error, RunarkError):
             where = error.filename if error.filename is not None else place.run
             raise OperationFailed(f"{shown(where)}: cannot start the session: {error.strerror}") from error
@@ -278,7 +281,7 @@ def _begin_logs(resources: Resources, run: Path, options: Options, suffix: str) 
 
 
 def _equip(session: Session, options: Options) -> None:
-    """Environment, signals, random numbers, figures."""
+    """Environment, random numbers, figures."""
     from runark.session.random_state import RandomStateManager
 
     resources = session.resources
@@ -290,7 +293,6 @@ def _equip(session: Session, options: Options) -> None:
     resources.handlers = _root_handlers()
     with contextlib.suppress(FileNotFoundError):
         resources.cwd = os.getcwd()
-    resources.signals.install()
     session.state = "running"
     state.enter(session)
     atexit.unregister(_at_exit)
@@ -346,6 +348,7 @@ def _join(run: Path, options: Options, rank: int | None, config: SessionConfig |
         joined["RANK"] = rank
         if state_of(run) == RUNNING:
             _begin_logs(session.resources, run, options._replace(clear_logs=False), f".rank{rank}")
+    session.resources.signals.install()
     _equip(session, options)
     return session
 
@@ -471,8 +474,12 @@ def _at_exit() -> None:
     if session is None or session.state != "running" or session.pid != os.getpid():
         return
     last = getattr(sys, "last_value", None)
-    reason = told(last) if last is not None and not in_notebook() else "the script ended without close()"
+    status, reason = 1, "the script ended without close()"
+    if (number := session.resources.signals.raised) is not None:
+        status, reason = 128 + number, signal.Signals(number).name
+    elif last is not None and not in_notebook():
+        status, reason = 130 if isinstance(last, KeyboardInterrupt) else 1, told(last)
     try:
-        end(session, 1, reason)
+        end(session, status, reason)
     except RunarkError as failure:
         print(f"runark: {failure}", file=sys.stderr)

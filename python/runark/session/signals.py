@@ -38,6 +38,8 @@ class Signals:
         self._finishing = False
         self._late: list[int] = []
         self._over = False
+        self.raised: int | None = None
+        """The signal that came as `Terminated`."""
 
     def install(self) -> None:
         global _installed
@@ -87,6 +89,7 @@ class Signals:
         if callable(before):
             before(number, frame)
             return
+        self.raised = number
         raise Terminated(number)
 
 
