@@ -189,21 +189,47 @@ def test_a_script_that_closes_every_descriptor(run: Runner) -> None:
     assert [path.stat().st_size for path in run.directory.glob("*.dat")] == [0] * 12
 
 
-def test_a_wrapped_standard_output_is_logged_once(run: Runner) -> None:
+WRAPPED = {
+    "codecs": 'codecs.getwriter("utf8")(sys.stdout.buffer)',
+    "tee": "Tee(sys.stdout, open('tee.txt', 'w'))",
+    "tee that passes on": "Passing(sys.stdout, open('tee.txt', 'w'))",
+}
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_a_wrapped_standard_output_is_logged_once(run: Runner, name: str) -> None:
     ended = run(
-        """
-        import codecs, sys
-        sys.stdout = codecs.getwriter("utf8")(sys.stdout.buffer)
+        f"""
+        import codecs, os, sys
         import runark as stx
+
+        class Tee:
+            def __init__(self, *files):
+                self.files = files
+            def write(self, text):
+                for file in self.files:
+                    file.write(text)
+            def flush(self):
+                pass
+
+        class Passing(Tee):
+            def __getattr__(self, name):
+                return getattr(self.files[0], name)
+
+        print("before")
+        sys.stdout = {WRAPPED[name]}
 
         @stx.session
         def main():
             print("once")
+            sys.stdout.flush()
+            os.system("echo child")
+            print("end")
 
         main()
         """
     )
-    assert (ended.stdout, ended.log()) == ("once\n", "once\n")
+    assert (ended.stdout, ended.log()) == ("before\nonce\nchild\nend\n", "once\nchild\nend\n")
 
 
 def test_everything_is_put_back(run: Runner) -> None:

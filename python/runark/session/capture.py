@@ -102,8 +102,8 @@ class Capture:
             os.dup2(writer, fd)
         for copier in self._copiers:
             copier.install()
-        for name in NAMES:
-            self._by_line(getattr(sys, name))
+        for stream in _streams():
+            self._by_line(stream)
         self._libc.by_line()
 
     def _descriptor_writers(self) -> list[int]:
@@ -112,7 +112,7 @@ class Capture:
 
     def _by_line(self, stream: Any) -> None:
         """Lines are in the logs when they are printed, not when a buffer is full."""
-        if isinstance(stream, io.TextIOWrapper) and not stream.line_buffering:
+        if isinstance(stream, io.TextIOWrapper) and not stream.closed and not stream.line_buffering:
             stream.reconfigure(line_buffering=True)
             self._buffered.append(stream)
 
@@ -236,11 +236,17 @@ def _is_open(fd: int) -> bool:
 
 
 def _writes_to(stream: Any, fd: int) -> bool:
-    """Whether it says so: wrappers (colorama's, those of `codecs`) do too."""
+    """Whether it says so, as many a wrapper does (colorama's, those of `codecs`), or holds a stream that says so."""
+    held = getattr(stream, "__dict__", {}).values()
+    inner = (part for value in held for part in (value if isinstance(value, (list, tuple)) else (value,)))
+    return _number_of(stream) == fd or any(_number_of(part) == fd for part in inner if hasattr(part, "write"))
+
+
+def _number_of(stream: Any) -> int | None:
     try:
-        return bool(stream.fileno() == fd)
-    except (AttributeError, OSError, ValueError):
-        return False
+        return int(stream.fileno())
+    except (AttributeError, TypeError, OSError, ValueError):
+        return None
 
 
 def _missing(names: Sequence[str], reports: Sequence[str]) -> list[str]:
@@ -251,9 +257,13 @@ def _missing(names: Sequence[str], reports: Sequence[str]) -> list[str]:
     ]
 
 
+def _streams() -> list[Any]:
+    """Python's own are flushed too: what stands for them now may not do it."""
+    return [getattr(sys, name) for name in (*NAMES, "__stdout__", "__stderr__")]
+
+
 def _flush() -> None:
-    for name in NAMES:
-        stream = getattr(sys, name)
+    for stream in _streams():
         try:
             stream.flush()
         except (AttributeError, OSError, ValueError):  # none, its reader is gone, closed
