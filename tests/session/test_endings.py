@@ -378,6 +378,13 @@ def test_whatever_a_script_does_to_config_and_streams(run: Runner) -> None:
     assert ended.log() == "before\n" and ended.record["EXIT_STATUS"] == 0
 
 
+def test_what_cannot_be_put_back_is_told(run: Runner) -> None:
+    ended = run(decorated("import sys; plt.get_fignums = None; del sys.stdout; return 0", "plt=stx.INJECTED"))
+    assert (ended.code, ended.state) == (0, "FINISHED_SUCCESS"), ended.stderr
+    assert "not everything could be put back: TypeError" in ended.stderr
+    assert "TypeError" in ended.record["END_REASON"]
+
+
 def test_a_session_whose_directory_is_gone(run: Runner) -> None:
     ended = run(script("import shutil; shutil.rmtree(CONFIG.SDIR_RUN)", "0"))
     assert ended.code == 1 and "CONFIG.yaml" in ended.stderr and "OperationFailed" in ended.stderr

@@ -76,7 +76,7 @@ class Capture:
             self._writers.append(writer)
             relay = fd if _is_open(fd) else -1
             streams.append(f"{source}:{relay}:{number}:-1")
-            stream = getattr(sys, name)
+            stream = getattr(sys, name, None)
             if stream is not None and not _writes_to(stream, fd):
                 source, writer = self._pipe()
                 theirs.append(source)
@@ -259,7 +259,7 @@ def _missing(names: Sequence[str], reports: Sequence[str]) -> list[str]:
 
 def _streams() -> list[Any]:
     """Python's own are flushed too: what stands for them now may not do it."""
-    return [getattr(sys, name) for name in (*NAMES, "__stdout__", "__stderr__")]
+    return [getattr(sys, name, None) for name in (*NAMES, "__stdout__", "__stderr__")]
 
 
 def _flush() -> None:
@@ -312,7 +312,7 @@ class _Copier(io.TextIOBase):
         setattr(sys, self._name, self)
 
     def uninstall(self) -> None:
-        if getattr(sys, self._name) is self:
+        if getattr(sys, self._name, None) is self:
             setattr(sys, self._name, self._stream)
         self.writer = -1
 

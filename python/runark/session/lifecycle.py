@@ -21,6 +21,7 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -100,17 +101,17 @@ class Resources:
     """Those of the root logger; empty if logging was not loaded."""
 
     def put_back(self) -> list[str]:
-        """Everything but the signals. Gives what is missing in the logs."""
+        """Everything but the signals. Gives what could not be, and what is missing in the logs."""
         problems: list[str] = []
         if self.figures is not None:
-            self.figures.put_back()
+            problems += _tried(self.figures.put_back)
             self.figures = None
         if self.capture is not None:
-            problems = self.capture.stop()
+            problems += self.capture.stop()
             self.lost_output = self.capture.lost_output
             self.capture = None
         if self.random is not None:
-            self.random.put_back()
+            problems += _tried(self.random.put_back)
             self.random = None
         if self.note is not None:
             with contextlib.suppress(OSError):
@@ -129,6 +130,14 @@ class Resources:
             else:
                 os.environ[env_vars.SESSION] = self.environment
         return problems
+
+
+def _tried(put_back: Callable[[], object]) -> list[str]:
+    try:
+        put_back()
+    except Exception as error:  # noqa: BLE001 - other libraries, and what the script has done to them
+        return [f"not everything could be put back: {told(error)}"]
+    return []
 
 
 def _root_handlers() -> list[Any]:
