@@ -232,6 +232,32 @@ def test_a_wrapped_standard_output_is_logged_once(run: Runner, name: str) -> Non
     assert (ended.stdout, ended.log()) == ("before\nonce\nchild\nend\n", "once\nchild\nend\n")
 
 
+def test_a_stream_that_is_kept_beyond_the_end(run: Runner) -> None:
+    """As handlers of logging do. It writes where it did before, and touches no descriptor."""
+    ended = run(
+        """
+        import io, os, select, sys
+        import runark as stx
+        sys.stdout = io.StringIO()
+
+        @stx.session
+        def main():
+            main.kept = sys.stdout
+            print("in")
+
+        main()
+        pipes = [os.pipe() for _ in range(20)]
+        for _, writer in pipes:
+            os.write(writer, b"mine")
+        main.kept.write("late\\n")
+        main.kept.flush()
+        assert sys.stdout.getvalue() == "in\\nlate\\n"
+        assert [os.read(reader, 9) for reader, _ in pipes if select.select([reader], [], [], 0)[0]] == [b"mine"] * 20
+        """
+    )
+    assert (ended.code, ended.stderr, ended.log()) == (0, "", "in\n")
+
+
 def test_everything_is_put_back(run: Runner) -> None:
     ended = run(
         """

@@ -314,7 +314,8 @@ class _Copier(io.TextIOBase):
     def uninstall(self) -> None:
         if getattr(sys, self._name, None) is self:
             setattr(sys, self._name, self._stream)
-        self.writer = -1
+        with self._lock:
+            self.writer = -1
 
     def write(self, text: str) -> int:
         self._stream.write(text)
@@ -334,13 +335,17 @@ class _Copier(io.TextIOBase):
                 self._send(len(self._line))
 
     def _send(self, length: int) -> None:
-        """Whole lines, so that those of several processes do not mix."""
+        """Whole lines, so that those of several processes do not mix. After the end (a handler of logging may hold it
+        still) nothing: the descriptors are somebody else's."""
+        if self.writer < 0:
+            self._line = ""
+            return
         data = self._line[:length].encode("utf-8", "backslashreplace")
         self._line = self._line[length:]
         waits = os.getpid() == self._pid
         while waits and select.select([self._answers], [], [], 0)[0] and os.read(self._answers, 4096):
             pass  # to what children wrote
-        while data and self.writer >= 0:
+        while data:
             written = os.write(self.writer, data)
             data = data[written:]
             if waits:
