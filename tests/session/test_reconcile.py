@@ -106,6 +106,12 @@ def test_a_live_session_in_a_container_is_no_ghost(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
+def test_a_session_that_starts_has_no_record_yet(tmp_path: Path) -> None:
+    (tmp_path / "job_out" / "RUNNING" / NAME / "CONFIGS").mkdir(parents=True)
+    (tmp_path / "job_out" / "RUNNING" / NAME / "logs").mkdir()
+    assert reconcile(tmp_path, execute=True) == []
+
+
 def test_without_logs_there_is_no_heartbeat(tmp_path: Path) -> None:
     run = ghost(tmp_path, HOST="elsewhere")
     (run / "logs" / "stdout.log").unlink()
@@ -116,9 +122,12 @@ def test_without_logs_there_is_no_heartbeat(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_judged_is_told_and_left(tmp_path: Path) -> None:
-    for text in (b"a: [", b"- 1\n", b"x: 1\n"):
+    for text in (b"a: [", b"- 1\n", b"x: 1\n", None):
         run = ghost(tmp_path)
-        (run / "CONFIGS" / "CONFIG.yaml").write_bytes(text)
+        record = run / "CONFIGS" / "CONFIG.yaml"
+        record.write_bytes(text) if text is not None else record.unlink()
+        for path in (*run.rglob("*"), run):
+            os.utime(path, (OLD, OLD))
         (found,) = reconcile(tmp_path, execute=True)
         assert found.target is None and not found.moved and "by hand" in found.reason and run.exists()
         subprocess.run(["rm", "-r", str(run)], check=True)

@@ -31,6 +31,10 @@ STALE_AFTER = 86_400.0
 """Seconds without a heartbeat (one a minute) after which a session on another machine counts as dead."""
 
 
+_STARTING = 60.0
+"""Seconds within which the record of a session that starts is there."""
+
+
 @dataclass(frozen=True)
 class Ghost:
     """A session in RUNNING/ that does not run."""
@@ -81,9 +85,12 @@ def _look(run: Path, stale_after: float) -> Ghost | None:
     try:
         owner = os.lstat(run).st_uid
         record = load_yaml(run / os.fsdecode(RECORD))
-    except OSError:  # it has just been finished
+    except OSError:
         return None
     except RunarkError as error:
+        last = _last_sign(run)
+        if not last or time.time() - last < _STARTING:  # not last: it has just been finished
+            return None
         return Ghost(run, f"no record that can be read ({error}); look at it and move it by hand", None)
     if not isinstance(record, dict) or record.get("ID") is None:
         return Ghost(run, "its record is not one of runark; look at it and move it by hand", None)
