@@ -30,10 +30,11 @@ from runark.names import PathLike, json_path
 from runark.patterns import compile_name
 from runark.record import STALE_NS, Life, life
 
-__all__ = ["Jobs", "Plan", "Skip", "plan"]
+__all__ = ["PLAN_KINDS", "Jobs", "Plan", "Skip", "archived_too", "plan", "plan_of"]
 
 SCHEMA = 1
-_KINDS = ("session", "archive", "part", "tombstone", "staging", "aside")
+PLAN_KINDS = ("session", "archive", "part", "tombstone", "staging", "aside")
+"""The kinds of rows a scan needs to become a plan."""
 _SESSION = KINDS.index("session")
 _UNKNOWN = STATUSES.index("unknown")
 
@@ -200,16 +201,17 @@ def plan(
         layouts=layouts,
         config=config,
         measure=measure,
-        kinds=_KINDS,
+        kinds=PLAN_KINDS,
         keep_skipped=True,
         jobs=jobs,
         engine=engine,
         control=control,
     )
-    return _plan(found, max_sessions, control)
+    return plan_of(found, max_sessions, control)
 
 
-def _plan(scan: Scan, max_sessions: int | None, control: Control) -> Plan:
+def plan_of(scan: Scan, max_sessions: int | None, control: Control) -> Plan:
+    """The plan a scan leads to; of `PLAN_KINDS`, with the skipped ones kept."""
     rows = scan.selected()[:]  # a copy, to be added to
     held = _holding_cwd(scan)
     held.update((row, "alive") for row in _alive(scan, rows, control) if row not in held)
@@ -228,7 +230,7 @@ def _plan(scan: Scan, max_sessions: int | None, control: Control) -> Plan:
         )
     taken = set(leftovers) - set(only)
     resumed["S1"] = sum(1 for path in taken if _has(scan, rows, only, path))
-    resumed["S2"] = sum(1 for path in _archived_too(scan) if _has(scan, rows, only, path))
+    resumed["S2"] = sum(1 for path in archived_too(scan) if _has(scan, rows, only, path))
     left = 0
     if max_sessions is not None and len(rows) > max_sessions:
         left = len(rows) - max_sessions
@@ -341,7 +343,7 @@ class _Named:
         )
 
 
-def _archived_too(scan: Scan) -> Iterator[bytes]:
+def archived_too(scan: Scan) -> Iterator[bytes]:
     """Sessions that have an archive beside them."""
     archive = KINDS.index("archive")
     for row, kind in enumerate(scan.columns.kind):

@@ -1,0 +1,454 @@
+"use strict";
+// The page's figures, drawn from the report's JSON document. Names only ever become text: `shown` escapes them as
+// runark does everywhere, and nothing is made from markup.
+
+const D = JSON.parse(document.getElementById("report").textContent);
+const state = { at: D.start, unit: "inodes" };
+const DAY_NS = 86400e9;
+const CLASSES = { success: "success or finished", error: "error", unknown: "unknown", running: "running", archived: "archived" };
+
+// ------------------------------------------------------------------------------------------------ elements
+
+const $ = (id) => document.getElementById(id);
+
+function make(space, tag, attributes, children) {
+  const node = space ? document.createElementNS(space, tag) : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes || {})) node.setAttribute(name, value);
+  for (const child of children) node.append(child);
+  return node;
+}
+const html = (tag, attributes, ...children) => make("", tag, attributes, children);
+const svg = (tag, attributes, ...children) => make("http://www.w3.org/2000/svg", tag, attributes, children);
+
+function drawing(width, height, label, ...children) {
+  const attributes = { viewBox: `0 0 ${width} ${height}`, height, role: "img", "aria-label": label };
+  return svg("svg", attributes, ...children);
+}
+
+function cell(value, kind) {
+  return html(kind === "th" ? "th" : "td", kind && kind !== "th" ? { class: kind } : {}, value);
+}
+
+function table(heads, rows, foot) {
+  const head = html("tr", {}, ...heads.map(([text, kind]) => html("th", { class: kind || "", scope: "col" }, text)));
+  const body = rows.map((row) => html("tr", {}, ...row.map((value, i) => cell(value, heads[i][1]))));
+  const parts = [html("thead", {}, head), html("tbody", {}, ...body)];
+  if (foot) parts.push(html("tfoot", {}, html("tr", {}, ...foot.map((value, i) => cell(value, heads[i][1])))));
+  return html("table", {}, ...parts);
+}
+
+const into = (section, ...nodes) => document.querySelector(`#${section} .scroll`).replaceChildren(...nodes);
+
+// ------------------------------------------------------------------------------------------------ numbers, names
+
+const number = (value) => value.toLocaleString("en-US");
+const counted = (value, one, many) => `${number(value)} ${value === 1 ? one : many || one + "s"}`;
+
+function bytes(value) {
+  const units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+  let unit = 0, rest = value;
+  while (Math.abs(rest) >= (unit ? 999.5 : 1000) && unit + 1 < units.length) { rest /= 1000; unit += 1; }
+  if (!unit) return `${value} B`;
+  return `${Math.abs(rest) < 9.95 ? rest.toFixed(1) : rest.toFixed(0)} ${units[unit]}`;
+}
+
+function span(seconds) {
+  if (seconds < 10) return `${seconds.toFixed(2)} s`;
+  if (seconds < 120) return `${seconds.toFixed(0)} s`;
+  if (seconds < 7200) return `${(seconds / 60).toFixed(0)} min`;
+  if (seconds < 172800) return `${(seconds / 3600).toFixed(1)} h`;
+  return `${(seconds / 86400).toFixed(0)} d`;
+}
+
+const share = (part, whole) => (whole > 0 ? `${((100 * part) / whole).toFixed(1)} %` : "");
+const amount = (value) => (state.unit === "inodes" ? number(value) : bytes(value));
+const day = (ns) => new Date(ns / 1e6).toISOString().slice(0, 10);
+
+function decoded(hex) { // bytes that are no text become lone surrogates, as in Python
+  const raw = Uint8Array.from(hex.match(/../g) || [], (pair) => parseInt(pair, 16));
+  const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  let text = "";
+  for (let at = 0; at < raw.length; ) {
+    let length = 1;
+    for (; length <= 4; length += 1) {
+      try { text += strict.decode(raw.slice(at, at + length)); break; } catch { /* a longer one may be text */ }
+    }
+    if (length > 4) { text += String.fromCharCode(0xdc00 + raw[at]); length = 1; }
+    at += length;
+  }
+  return text;
+}
+
+function shown(name) {
+  const text = typeof name === "string" ? name : decoded(name.bytes);
+  return text.replace(/\\|\p{C}|\p{Zl}|\p{Zp}|(?! )\p{Zs}/gu, (char) => {
+    const code = char.codePointAt(0), short = { "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t" }[char];
+    if (short) return short;
+    if (code >= 0xdc80 && code <= 0xdcff) return "\\x" + (code - 0xdc00).toString(16).padStart(2, "0");
+    const [letter, digits] = code < 0x100 ? ["x", 2] : code < 0x10000 ? ["u", 4] : ["U", 8];
+    return `\\${letter}${code.toString(16).padStart(digits, "0")}`;
+  });
+}
+
+const ROOT = D.roots.length === 1 ? shown(D.roots[0]) : "";
+function below(path) { // without the only root
+  const text = shown(path);
+  return ROOT && text.startsWith(ROOT + "/") ? text.slice(ROOT.length + 1) : text;
+}
+const grouped = (group) => (group.members > 1 || group.name === "" ? counted(group.members, "other") : below(group.name));
+
+// ------------------------------------------------------------------------------------------------ first screen
+
+const sum = (name) => D.disks.reduce((total, disk) => total + disk[name], 0);
+const cutName = (cut) => (cut.age ? `${cut.age} (${day(cut.before_ns)})` : "ever: no cut-off, all go");
+
+function first() {
+  const cut = D.cuts[state.at], used = sum("inodes_used"), disk = sum("used");
+  $("n-sessions").textContent = number(cut.sessions);
+  $("by-sessions").textContent = `${share(cut.sessions, D.scanned.sessions)} of ${counted(D.scanned.sessions, "session")}`;
+  $("n-inodes").textContent = number(cut.inodes_freed);
+  $("by-inodes").textContent = sum("inodes")
+    ? `${share(cut.inodes_freed, used)} of ${number(used)} used; ${share(used, sum("inodes"))} of the filesystem is used, then ${share(used - cut.inodes_freed, sum("inodes"))}`
+    : "the filesystem has no fixed number of inodes";
+  if (cut.bytes_freed) {
+    const [low, likely, high] = cut.bytes_freed;
+    $("n-bytes").textContent = bytes(likely);
+    $("by-bytes").textContent = `95 %: ${bytes(low)} to ${bytes(high)}; ${share(likely, disk)} of ${bytes(disk)} used`;
+  } else {
+    $("n-bytes").textContent = "unknown";
+    $("by-bytes").textContent = `no sample; ${bytes(cut.allocated)} before compression`;
+  }
+  $("n-time").textContent = D.rate.basis === "none" ? "unknown" : span(cut.seconds);
+  $("by-time").textContent = {
+    "last run": `at the rate of the last run, ${number(D.rate.archives)} archives`,
+    sample: `to read and compress with ${counted(D.rate.jobs, "worker")}, by the sample; writing, proving and removing not counted`,
+    none: "no sample and no run before",
+  }[D.rate.basis];
+  $("verdict").textContent = `${counted(cut.sessions, "session")} of ${number(D.scanned.sessions)} would go, and `
+    + `${D.matters.length ? counted(D.matters.length, "matter needs", "matters need") : "nothing needs"} a person.`;
+  $("cut-text").textContent = cutName(cut);
+  $("cut").value = state.at;
+  $("cut").setAttribute("aria-valuetext", cutName(cut));
+  $("plan").textContent = D.commands.archive + cut.option;
+  $("apply").textContent = `${D.commands.archive}${cut.option} --execute`;
+}
+
+function once() {
+  const roots = D.roots.map(shown).join(", ");
+  $("about").textContent = `${roots} · ${new Date(D.now_ns / 1e6).toISOString().slice(0, 16).replace("T", " ")} UTC · `
+    + `scanned in ${span(D.scan_seconds)} · runark ${D.version}, ${D.engine}`;
+  $("matters").replaceChildren(...D.matters.map((matter) => html("li", {}, `${number(matter.number)} ${shown(matter.what)}`)));
+  $("undo").textContent = D.commands.undo;
+  $("cut").max = D.cuts.length - 1;
+}
+
+// ------------------------------------------------------------------------------------------------ by age
+
+const PAD = 8; // half of the slider's thumb
+let place = (at) => at, scale = { width: 0 };
+
+function ages() {
+  const box = $("age-chart"), width = Math.max(box.clientWidth, 200), height = 180, last = Math.max(D.cuts.length - 1, 1);
+  const step = (width - 2 * PAD) / last, field = state.unit === "inodes" ? 2 : 3;
+  place = (at) => PAD + at * step;
+  scale = { width, step, last };
+  const heights = new Array(D.cuts.length).fill(0), bars = [];
+  for (const cells of Object.values(D.ages)) for (const one of cells) heights[one[0]] += one[field];
+  const most = Math.max(1, ...heights), filled = new Array(D.cuts.length).fill(0);
+  for (const [name, cells] of Object.entries(D.ages)) {
+    for (const one of cells) {
+      const tall = (one[field] / most) * (height - 16);
+      filled[one[0]] += tall;
+      bars.push(svg("rect", { class: `f-${name}`, x: place(one[0]), y: height - filled[one[0]],
+        width: Math.max(one[0] === last ? PAD : step - (step > 3 ? 1 : 0), 0.5), height: tall }));
+    }
+  }
+  const veil = svg("rect", { id: "stays", class: "stays", x: 0, y: 0, height });
+  const line = svg("line", { id: "cut-line", class: "line", y1: 0, y2: height });
+  const label = svg("text", { x: width - PAD, y: 11, "text-anchor": "end" }, `tallest bar: ${amount(most)}`);
+  box.replaceChildren(drawing(width, height, `${state.unit} by age`, ...bars, veil, line, label));
+  $("age-ticks").replaceChildren(...ticks(width));
+  $("age-key").replaceChildren(...Object.entries(CLASSES).filter(([name]) => D.ages[name].length).map(([name, text]) => {
+    const total = D.ages[name].reduce((all, one) => all + one[field], 0);
+    return html("li", { "data-class": name }, html("i", { class: `b-${name}` }), `${text}: ${amount(total)}`);
+  }));
+  moveLine();
+}
+
+function ticks(width) {
+  const found = [];
+  let free = -Infinity;
+  const marks = [["now", null], ...["1d", "7d", "30d", "90d", "181d", "363d", "727d", "1090d", "1810d", "3640d"].map((age) => [
+    { "181d": "6 mo", "363d": "1 y", "727d": "2 y", "1090d": "3 y", "1810d": "5 y", "3640d": "10 y" }[age] || age, age])];
+  for (const [text, age] of marks) {
+    const at = age === null ? 0 : D.cuts.findIndex((cut) => cut.age === age);
+    const x = at < 0 ? width : place(at);
+    if (x < free + 44 || x > width - 14) continue;
+    free = x;
+    const mark = html("span", {}, text);
+    mark.style.left = `${Math.max(x, 16)}px`;
+    found.push(mark);
+  }
+  return found;
+}
+
+function moveLine() {
+  const x = place(state.at), line = $("cut-line");
+  $("stays").setAttribute("width", x);
+  line.setAttribute("x1", x);
+  line.setAttribute("x2", x);
+}
+
+function cutAt(index) {
+  state.at = Math.min(Math.max(index, 0), D.cuts.length - 1);
+  first();
+  moveLine();
+  groups("owners", "owner");
+  groups("scripts", "script");
+  skips();
+}
+
+function draggable() {
+  const box = $("age-chart"), move = (event) => {
+    if (event.buttons & 1) cutAt(Math.round((event.clientX - box.getBoundingClientRect().left - PAD) / scale.step));
+  };
+  box.addEventListener("pointerdown", (event) => { box.setPointerCapture(event.pointerId); move(event); event.preventDefault(); });
+  box.addEventListener("pointermove", move);
+  $("cut").addEventListener("input", () => cutAt(Number($("cut").value)));
+}
+
+// ------------------------------------------------------------------------------------------------ before and after
+
+function after(group) { // what is left at the cut-off, archives included
+  let left = state.unit === "inodes" ? group.inodes : group.allocated;
+  const ratio = D.sample ? D.sample.ratio.likely : 0;
+  for (const [at, , archives, inodes, , allocated, stream] of group.reached)
+    if (at >= state.at) left -= state.unit === "inodes" ? inodes - archives : allocated - ratio * stream;
+  return Math.round(left);
+}
+
+function groups(section, what) {
+  const most = Math.max(1, ...D[section].map((group) => (state.unit === "inodes" ? group.inodes : group.allocated)));
+  const rows = D[section].map((group) => {
+    const before = state.unit === "inodes" ? group.inodes : group.allocated, left = after(group);
+    const bars = svg("svg", { viewBox: "0 0 1000 18", preserveAspectRatio: "none", "aria-hidden": "true" },
+      svg("rect", { class: "f-before", x: 0, y: 0, height: 18, width: (1000 * before) / most }),
+      svg("rect", { class: "f-after", x: 0, y: 4, height: 10, width: (1000 * Math.max(left, 0)) / most }));
+    return [grouped(group), number(group.sessions), amount(before), amount(left), bars];
+  });
+  into(section, table([[what, "name"], ["sessions", "n"], [`${state.unit} now`, "n"], ["after", "n"], ["", "bar"]], rows));
+}
+
+// ------------------------------------------------------------------------------------------------ treemap
+
+const HEAT = 5;
+const heat = (at) => Math.min(HEAT - 1, Math.floor((HEAT * at) / D.cuts.length));
+
+function squarified(items, x, y, width, height, draw) { // Bruls, Huizing, van Wijk: rows as square as they get
+  let total = items.reduce((all, item) => all + item.area, 0), rest = items.filter((item) => item.area > 0);
+  rest.sort((a, b) => b.area - a.area);
+  while (rest.length && width > 0 && height > 0) {
+    const side = Math.min(width, height), unit = (width * height) / total;
+    const worst = (row, area) => Math.max((side * side * row[0].area * unit) / (area * unit) ** 2,
+      (area * unit) ** 2 / (side * side * row[row.length - 1].area * unit));
+    let row = [rest[0]], area = rest[0].area;
+    while (row.length < rest.length) {
+      const next = rest[row.length];
+      if (worst([...row, next], area + next.area) > worst(row, area)) break;
+      row.push(next);
+      area += next.area;
+    }
+    const thick = (area * unit) / side;
+    let along = 0;
+    for (const item of row) {
+      const long = (item.area / area) * side;
+      if (width >= height) draw(item, x, y + along, thick, long);
+      else draw(item, x + along, y, long, thick);
+      along += long;
+    }
+    if (width >= height) { x += thick; width -= thick; } else { y += thick; height -= thick; }
+    rest = rest.slice(row.length);
+    total -= area;
+  }
+}
+
+const area = (inodes, allocated) => (state.unit === "inodes" ? inodes : allocated);
+
+function tileItems(tile) {
+  const [, , sessions, inodes, allocated, age, largest] = tile, items = [];
+  let rest = [sessions, inodes, allocated];
+  for (const [name, count, size, at] of largest) {
+    items.push({ area: area(count, size), at, text: `${shown(name)}: ${counted(count, "inode")}, ${bytes(size)}` });
+    rest = [rest[0] - 1, rest[1] - count, rest[2] - size];
+  }
+  if (rest[0] > 0) items.push({ area: Math.max(area(rest[1], rest[2]), 0), at: age,
+    text: `${counted(rest[0], "session")}${largest.length ? " more" : ""}: ${counted(rest[1], "inode")}, ${bytes(rest[2])}` });
+  return items;
+}
+
+function treemap() {
+  const box = $("treemap"), width = Math.max(box.clientWidth, 200), height = Math.round(Math.min(420, width * 0.75));
+  const root = drawing(width, height, `${state.unit} by owner, script and session`);
+  root.setAttribute("role", "group");
+  const owners = D.owners.map((owner, index) => ({ index, area: area(owner.inodes, owner.allocated), tiles: D.tiles.filter((tile) => tile[0] === index) }));
+  squarified(owners, 0, 0, width, height, (owner, x, y, wide, tall) => {
+    const scripts = owner.tiles.map((tile) => ({ tile, area: area(tile[3], tile[4]) }));
+    squarified(scripts, x, y, wide, tall, (script, ...at) => root.append(tileOf(script.tile, ...at)));
+  });
+  box.replaceChildren(root);
+  $("map-key").replaceChildren(...Array.from({ length: HEAT }, (_, level) => {
+    const from = D.cuts[Math.ceil((level * D.cuts.length) / HEAT)];
+    return html("li", {}, html("i", { class: `age${level}` }), level && from ? `unchanged since ${from.age}` : "younger");
+  }));
+}
+
+function tileOf(tile, x, y, wide, tall) {
+  const where = `${grouped(D.owners[tile[0]])} / ${grouped(D.scripts[tile[1]])}`;
+  const all = `${where}: ${counted(tile[2], "session")}, ${counted(tile[3], "inode")}, ${bytes(tile[4])}`;
+  const node = svg("g", { class: "tile", tabindex: 0, role: "img", "aria-label": all });
+  const tell = (text) => { $("tile-text").textContent = text; };
+  squarified(tileItems(tile), x, y, wide, tall, (item, left, top, width, height) => {
+    const rect = svg("rect", { class: `age${heat(item.at)}`, x: left, y: top, width, height });
+    rect.addEventListener("pointerenter", () => tell(`${where} / ${item.text}`));
+    node.append(rect);
+  });
+  node.append(svg("rect", { class: "frame", x, y, width: wide, height: tall }));
+  const fits = Math.floor((wide - 8) / 7), name = grouped(D.scripts[tile[1]]);
+  if (tall > 18 && fits > 4) node.append(svg("text", { x: x + 5, y: y + 14 }, name.length > fits ? name.slice(0, fits - 1) + "…" : name));
+  node.addEventListener("focus", () => tell(all));
+  return node;
+}
+
+// ------------------------------------------------------------------------------------------------ sizes, calendar
+
+function histogram(id, name, title, text) {
+  const counts = D.sizes[name], from = Math.max(counts.findIndex((count) => count > 0), 0), bars = counts.slice(from);
+  const width = Math.max($(id).clientWidth, 160), height = 150, most = Math.max(1, ...bars), step = (width - 2) / Math.max(bars.length, 1);
+  const parts = bars.map((count, i) => {
+    const low = i + from ? 2 ** (i + from - 1) : 0, high = 2 ** (i + from) - 1;
+    const tall = (count / most) * (height - 40);
+    return svg("rect", { class: "f-after", x: 1 + i * step, y: height - 20 - tall, width: Math.max(step - 1, 0.5), height: tall },
+      svg("title", {}, `${text(low)} to ${text(high)}: ${counted(count, "session")}`));
+  });
+  const every = Math.ceil(52 / step);
+  bars.forEach((_, i) => { if (i % every === 0) parts.push(svg("text", { x: 1 + i * step, y: height - 5 }, text(i + from ? 2 ** (i + from - 1) : 0))); });
+  parts.push(svg("text", { x: width - 2, y: 11, "text-anchor": "end" }, `tallest bar: ${counted(most, "session")}`));
+  $(id).replaceChildren(html("figcaption", {}, title), drawing(width, height, title, ...parts));
+}
+
+function calendar() {
+  const { days, grown, full, window: window_, undated } = D.calendar, years = new Map();
+  for (const [date, sessions] of days) {
+    const year = date.slice(0, 4);
+    if (!years.has(year)) years.set(year, new Map());
+    years.get(year).set(date, sessions);
+  }
+  const counts = days.map((one) => one[1]).sort((a, b) => a - b), drawn = [...years].reverse().slice(0, 3);
+  const level = (count) => 1 + [0.25, 0.5, 0.75].filter((part) => count > counts[Math.floor(part * (counts.length - 1))]).length;
+  const told = full.map((one) => `${one.what} are used up on ${one.day}`).join(", ");
+  $("full").textContent = `${counted(grown.sessions, "session")} in the last ${window_} days that are still here, with ${counted(grown.inodes, "inode")} and ${bytes(grown.allocated)}. `
+    + (told ? `If it goes on like that and nothing is archived, ${told}.` : "At that rate the filesystem does not fill up.")
+    + (undated ? ` ${counted(undated, "session")} without a date in the name stand at their newest change.` : "")
+    + (years.size > 3 ? " The latest three years are drawn." : "");
+  into("calendar", html("div", { class: "years" }, ...drawn.map(([year, found]) => yearOf(Number(year), found, level))));
+}
+
+function yearOf(year, found, level) {
+  const begin = new Date(Date.UTC(2000, 0, 1)), parts = [];
+  begin.setUTCFullYear(year);
+  const shift = (begin.getUTCDay() + 6) % 7; // weeks begin on Monday
+  const months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+  for (let one = new Date(begin), n = 0; one.getUTCFullYear() === year; one.setUTCDate(one.getUTCDate() + 1), n += 1) {
+    const date = `${String(year).padStart(4, "0")}-${String(one.getUTCMonth() + 1).padStart(2, "0")}-${String(one.getUTCDate()).padStart(2, "0")}`;
+    const count = found.get(date) || 0, week = Math.floor((n + shift) / 7);
+    if (one.getUTCDate() === 1) parts.push(svg("text", { x: 34 + week * 12, y: 10 }, months[one.getUTCMonth()]));
+    parts.push(svg("rect", { class: `day${count ? level(count) : 0}`, x: 34 + week * 12, y: 14 + ((n + shift) % 7) * 12, width: 11, height: 11, rx: 2 },
+      svg("title", {}, `${date}: ${counted(count, "session")}`)));
+  }
+  const total = [...found.values()].reduce((all, count) => all + count, 0);
+  return drawing(34 + 54 * 12, 102, `${year}: ${counted(total, "session")}`, svg("text", { x: 0, y: 58 }, String(year)), ...parts);
+}
+
+// ------------------------------------------------------------------------------------------------ tables
+
+const FIELDS = [["inodes", "n", (row) => number(row.inodes)], ["on disk", "n", (row) => bytes(row.allocated)],
+  ["unchanged for", "n", (row) => `${number(Math.max(0, Math.floor((D.now_ns - row.newest_ns) / DAY_NS)))} d`],
+  ["status", "", (row) => row.status], ["session", "name", (row) => below(row.path)]];
+const SORTS = [(a, b) => a.inodes - b.inodes, (a, b) => a.allocated - b.allocated, (a, b) => b.newest_ns - a.newest_ns,
+  (a, b) => (a.status < b.status ? -1 : a.status > b.status ? 1 : 0), (a, b) => (shown(a.path) < shown(b.path) ? -1 : 1)];
+
+function top_(column, down) {
+  const rows = [...D.top].sort((a, b) => (down ? -1 : 1) * SORTS[column](a, b));
+  const found = table(FIELDS.map(([text, kind]) => [text, kind]), rows.map((row) => FIELDS.map((field) => field[2](row))));
+  [...found.tHead.rows[0].cells].forEach((head, i) => {
+    const button = html("button", { type: "button" }, head.textContent);
+    button.addEventListener("click", () => {
+      top_(i, i === column ? !down : i < 3);
+      document.querySelectorAll("#top th button")[i].focus();
+    });
+    head.setAttribute("aria-sort", i === column ? (down ? "descending" : "ascending") : "none");
+    head.replaceChildren(button);
+  });
+  into("top", found);
+}
+
+function skips() {
+  const cut = D.cuts[state.at], all = D.scanned.sessions, left = { ...D.skipped };
+  left.young = (left.young || 0) + D.scanned.eligible - cut.sessions;
+  const rows = [["would go", cut.sessions]];
+  for (const [reason, count] of Object.entries(left)) if (count) rows.push([`left alone: ${D.reasons[reason] || reason}`, count]);
+  const total = rows.reduce((sum_, row) => sum_ + row[1], 0);
+  into("skips", table([["sessions", "name"], ["", "n"], ["of all", "n"]],
+    rows.map(([text, count]) => [text, number(count), share(count, all)]), ["scanned", number(total), share(total, all)]));
+}
+
+function lists() {
+  const ghosts = D.ghosts.map((one) => [below(one.path), shown(one.reason), one.target === null ? "left alone" : below(one.target)]);
+  into("ghosts", ghosts.length ? table([["session", "name"], ["evidence", "name"], ["runark reconcile moves it to", "name"]], ghosts) : "None.");
+  const faults = D.faults.map((one) => [one.op, shown(one.path), shown(one.message)]);
+  into("errors", faults.length ? table([["operation", ""], ["path", "name"], ["why", ""]], faults) : "Everything was read.");
+  const since = D.since && Object.entries(D.since.changes).filter(([, change]) => change);
+  const sign = (key, change) => `${change > 0 ? "+" : "−"}${/size|allocated/.test(key) ? bytes(Math.abs(change)) : number(Math.abs(change))}`;
+  into("since", !D.since ? "There was no report of these roots in the file that this one replaced." : since.length
+    ? table([[`since ${new Date(D.since.now_ns / 1e6).toISOString().slice(0, 16).replace("T", " ")} UTC`, "name"], ["", "n"]],
+      since.map(([key, change]) => [key.replace("_", ", "), sign(key, change)]))
+    : "Nothing has changed.");
+  const { sample, rate } = D, notes = [];
+  if (sample) notes.push(`Bytes freed: what the sessions take on disk, less what their archives will take. For that ${counted(sample.sessions, "session")} `
+    + `drawn at random, ${bytes(sample.read)}, were really compressed with zlib at level 1; archives took ${(100 * sample.ratio.likely).toFixed(1)} % `
+    + `(95 %: ${(100 * sample.ratio.low).toFixed(1)} to ${(100 * sample.ratio.high).toFixed(1)}) of the tar streams. It is taken to hold at every cut-off.`);
+  if (rate.basis === "sample") notes.push("Time: what one worker took to read and compress the sample, divided by the workers. Writing, proving and removing come on top.");
+  if (rate.basis === "last run") notes.push(`Time: the newest ${number(rate.archives)} archives here were written one after the other without a pause; sessions, at that rate.`);
+  notes.push("Filesystem: as statvfs tells it. Quotas of users and groups are not asked.");
+  notes.push("Script: the nearest directory above a session that is not RUNNING or FINISHED*.");
+  document.querySelector("#how ul").replaceChildren(...notes.map((text) => html("li", {}, text)));
+}
+
+// ------------------------------------------------------------------------------------------------ all of it
+
+function sized() { // what depends on the width
+  ages();
+  treemap();
+  histogram("size-inodes", "inodes", "inodes in a session, doubling", number);
+  histogram("size-bytes", "size", "bytes in a session, doubling", bytes);
+}
+
+function unitIs(unit) {
+  state.unit = unit;
+  for (const one of document.querySelectorAll("input[name=unit], input[name=area]")) one.checked = one.value === unit;
+  ages();
+  treemap();
+  groups("owners", "owner");
+  groups("scripts", "script");
+}
+
+once();
+sized();
+cutAt(state.at);
+calendar();
+top_(0, true);
+lists();
+draggable();
+for (const one of document.querySelectorAll("input[name=unit], input[name=area]")) one.addEventListener("change", () => unitIs(one.value));
+let width = window.innerWidth;
+window.addEventListener("resize", () => { if (window.innerWidth !== width) { width = window.innerWidth; sized(); } });
