@@ -90,9 +90,7 @@ def scan(
     finish(exit_codes.PARTIAL if found.faults else exit_codes.OK, work.signals)
 
 
-def _report(
-    roots: Sequence[bytes], filters: Filters, paths: Sequence[bytes], form: str | None, common: Common
-) -> None:
+def _report(roots: Sequence[bytes], filters: Filters, paths: Sequence[bytes], form: str | None, common: Common) -> None:
     """Make the report, write it, tell it, and end the command."""
     from runark.report.previous import change_since, read_previous
     from runark.report.summary import summary_lines

@@ -14,6 +14,7 @@ from runark.engine import load
 from runark.engine.protocol import KINDS, VERDICTS, ScanSpec
 from runark.layouts import rules_of
 from runark.report.figures import Matter
+from runark.report.units import counted
 from runark.session.reconcile import Ghost, judge
 
 __all__ = ["Running", "ghosts_in", "matters_of", "measure_running"]
@@ -59,17 +60,21 @@ def ghosts_in(scan: Scan) -> Iterator[Ghost]:
 
 def matters_of(plan: Plan, ghosts: Sequence[Ghost], refused: str) -> Iterator[Matter]:
     """refused   why these roots cannot be archived, if so"""
-    if plan.scan.stopped:
-        yield Matter("stopped", 1, "the scan was interrupted; what follows is not all")
-    if refused:
-        yield Matter("refused", 1, refused)
-    if plan.faults:
-        yield Matter("faults", len(plan.faults), "could not be read; let somebody scan who may")
     movable = sum(ghost.target is not None for ghost in ghosts)
+    unclear, aside = len(ghosts) - movable, plan.found.get("aside", 0)
+    if plan.scan.stopped:
+        yield Matter("stopped", 1, "the scan was interrupted; what is told here is not all")
+    if refused:
+        yield Matter("refused", 1, f"runark archive will not take these roots: {refused}")
+    if plan.faults:
+        what = f"{counted(len(plan.faults), 'thing')} could not be read, to be scanned by somebody who may"
+        yield Matter("faults", len(plan.faults), what)
     if movable:
-        yield Matter("ghosts", movable, "in RUNNING/, and no process is left; runark reconcile --execute moves them")
-    if len(ghosts) > movable:
-        yield Matter("unclear", len(ghosts) - movable, "in RUNNING/ and left alone there; look at them")
-    if plan.found.get("aside"):
-        what = "archives set aside by earlier runs (.*.damaged-*, .*.superseded-*); look at them"
-        yield Matter("aside", plan.found["aside"], what)
+        what = f"{counted(movable, 'session')} in RUNNING/ without a living process, to be moved by runark reconcile --execute"
+        yield Matter("ghosts", movable, what)
+    if unclear:
+        what = f"{counted(unclear, 'session')} in RUNNING/ that may be dead, to be looked at: runark reconcile leaves them alone"
+        yield Matter("unclear", unclear, what)
+    if aside:
+        what = f"{counted(aside, 'archive')} set aside by earlier runs (.*.damaged-*, .*.superseded-*), to be looked at"
+        yield Matter("aside", aside, what)

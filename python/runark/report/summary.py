@@ -25,7 +25,7 @@ def summary_lines(report: Report) -> Iterator[str]:
     yield f"  {_bytes(report, cut)}"
     yield f"  {_time(report, cut)}"
     for matter in report.matters:
-        yield f"needs a person: {matter.number:,} {escape(matter.what)}"
+        yield f"needs a person: {matter.what}"
     yield from _left_alone(report, cut)
     if scanned["archives"]:
         yield f"{counted(scanned['archives'], 'archive')} already there"

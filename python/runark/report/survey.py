@@ -36,7 +36,7 @@ from runark.report.sample import Interval, Sample, take_sample
 
 __all__ = ["survey"]
 
-OWNERS, SCRIPTS, TOP, LARGEST = 24, 40, 50, 200
+OWNERS, SCRIPTS, TOP, LARGEST = 24, 40, 25, 200
 """How many are shown one by one: owners, scripts, sessions by each measure in the table and in the treemap."""
 
 _ARCHIVE = KINDS.index("archive")

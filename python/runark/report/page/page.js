@@ -100,7 +100,7 @@ const grouped = (group) => (group.members > 1 || group.name === "" ? counted(gro
 // ------------------------------------------------------------------------------------------------ first screen
 
 const sum = (name) => D.disks.reduce((total, disk) => total + disk[name], 0);
-const cutName = (cut) => (cut.age ? `${cut.age} (${day(cut.before_ns)})` : "ever: no cut-off, all go");
+const cutName = (cut) => (cut.age ? `${day(cut.before_ns)} (${cut.age})` : "now: all go");
 
 function first() {
   const cut = D.cuts[state.at], used = sum("inodes_used"), disk = sum("used");
@@ -137,7 +137,7 @@ function once() {
   const roots = D.roots.map(shown).join(", ");
   $("about").textContent = `${roots} · ${new Date(D.now_ns / 1e6).toISOString().slice(0, 16).replace("T", " ")} UTC · `
     + `scanned in ${span(D.scan_seconds)} · runark ${D.version}, ${D.engine}`;
-  $("matters").replaceChildren(...D.matters.map((matter) => html("li", {}, `${number(matter.number)} ${shown(matter.what)}`)));
+  $("matters").replaceChildren(...D.matters.map((matter) => html("li", {}, matter.what)));
   $("undo").textContent = D.commands.undo;
   $("cut").max = D.cuts.length - 1;
 }
@@ -293,16 +293,17 @@ function treemap() {
   const owners = D.owners.map((owner, index) => ({ index, area: area(owner.inodes, owner.allocated), tiles: D.tiles.filter((tile) => tile[0] === index) }));
   squarified(owners, 0, 0, width, height, (owner, x, y, wide, tall) => {
     const scripts = owner.tiles.map((tile) => ({ tile, area: area(tile[3], tile[4]) }));
-    squarified(scripts, x, y, wide, tall, (script, ...at) => root.append(tileOf(script.tile, ...at)));
+    let label = D.owners.length > 1 ? `${grouped(D.owners[owner.index])}: ` : ""; // on the first, which is the largest
+    squarified(scripts, x, y, wide, tall, (script, ...at) => { root.append(tileOf(script.tile, label, ...at)); label = ""; });
   });
   box.replaceChildren(root);
   $("map-key").replaceChildren(...Array.from({ length: HEAT }, (_, level) => {
     const from = D.cuts[Math.ceil((level * D.cuts.length) / HEAT)];
-    return html("li", {}, html("i", { class: `age${level}` }), level && from ? `unchanged since ${from.age}` : "younger");
+    return html("li", {}, html("i", { class: `age${level}` }), level && from ? `older than ${from.age}` : "younger");
   }));
 }
 
-function tileOf(tile, x, y, wide, tall) {
+function tileOf(tile, label, x, y, wide, tall) {
   const where = `${grouped(D.owners[tile[0]])} / ${grouped(D.scripts[tile[1]])}`;
   const all = `${where}: ${counted(tile[2], "session")}, ${counted(tile[3], "inode")}, ${bytes(tile[4])}`;
   const node = svg("g", { class: "tile", tabindex: 0, role: "img", "aria-label": all });
@@ -313,7 +314,7 @@ function tileOf(tile, x, y, wide, tall) {
     node.append(rect);
   });
   node.append(svg("rect", { class: "frame", x, y, width: wide, height: tall }));
-  const fits = Math.floor((wide - 8) / 7), name = grouped(D.scripts[tile[1]]);
+  const fits = Math.floor((wide - 8) / 7), name = label + grouped(D.scripts[tile[1]]);
   if (tall > 18 && fits > 4) node.append(svg("text", { x: x + 5, y: y + 14 }, name.length > fits ? name.slice(0, fits - 1) + "…" : name));
   node.addEventListener("focus", () => tell(all));
   return node;
@@ -371,19 +372,19 @@ function yearOf(year, found, level) {
 
 // ------------------------------------------------------------------------------------------------ tables
 
-const FIELDS = [["inodes", "n", (row) => number(row.inodes)], ["on disk", "n", (row) => bytes(row.allocated)],
+const FIELDS = [["session", "name", (row) => below(row.path)], ["inodes", "n", (row) => number(row.inodes)], ["on disk", "n", (row) => bytes(row.allocated)],
   ["unchanged for", "n", (row) => `${number(Math.max(0, Math.floor((D.now_ns - row.newest_ns) / DAY_NS)))} d`],
-  ["status", "", (row) => row.status], ["session", "name", (row) => below(row.path)]];
-const SORTS = [(a, b) => a.inodes - b.inodes, (a, b) => a.allocated - b.allocated, (a, b) => b.newest_ns - a.newest_ns,
-  (a, b) => (a.status < b.status ? -1 : a.status > b.status ? 1 : 0), (a, b) => (shown(a.path) < shown(b.path) ? -1 : 1)];
+  ["status", "", (row) => row.status]];
+const SORTS = [(a, b) => (shown(a.path) < shown(b.path) ? -1 : 1), (a, b) => a.inodes - b.inodes, (a, b) => a.allocated - b.allocated, (a, b) => b.newest_ns - a.newest_ns,
+  (a, b) => (a.status < b.status ? -1 : a.status > b.status ? 1 : 0)];
 
 function top_(column, down) {
-  const rows = [...D.top].sort((a, b) => (down ? -1 : 1) * SORTS[column](a, b));
+  const rows = [...D.top].sort((a, b) => (down ? -1 : 1) * SORTS[column](a, b)).slice(0, 25);
   const found = table(FIELDS.map(([text, kind]) => [text, kind]), rows.map((row) => FIELDS.map((field) => field[2](row))));
   [...found.tHead.rows[0].cells].forEach((head, i) => {
     const button = html("button", { type: "button" }, head.textContent);
     button.addEventListener("click", () => {
-      top_(i, i === column ? !down : i < 3);
+      top_(i, i === column ? !down : i > 0 && i < 4);
       document.querySelectorAll("#top th button")[i].focus();
     });
     head.setAttribute("aria-sort", i === column ? (down ? "descending" : "ascending") : "none");
@@ -446,7 +447,7 @@ once();
 sized();
 cutAt(state.at);
 calendar();
-top_(0, true);
+top_(1, true);
 lists();
 draggable();
 for (const one of document.querySelectorAll("input[name=unit], input[name=area]")) one.addEventListener("change", () => unitIs(one.value));
