@@ -1,4 +1,4 @@
-"""A tree for reports: sessions of every age, status and fate, of several scripts and owners, with archives beside them."""
+"""A tree for reports: sessions of every age, status and fate, of several scripts and owners, beside archives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ from runark.session.yaml_config import dump
 from support.privileges import is_root
 from support.trees import Dir, File, Tree, make
 
-__all__ = ["DAY_NS", "build", "stamped"]
+__all__ = ["DAY_NS", "HOSTILE", "build", "hostile", "stamped"]
+
+HOSTILE = (
+    b"<", b"a b", b'"><img src=x onerror=alert(1)>', b"'\"`", b"=cmd|' /C calc'!A0", b"+1", b"-1", b"@SUM(A1)",
+    b"&lt;&amp;", b"\xe2\x80\xa8\xe2\x80\xa9", b"\xe2\x80\xae\xe2\x80\x8f", b"\xff\xfe", b"back\\slash\\u003c",
+    b"two\nlines\r\ttab", b"]]>", b"<!--<script>", b"\x1b[31m\x07", b"\xef\xbf\xbf\xef\xbb\xbf",
+    b"${alert(1)}{data}{script}",
+    "日本e\u0301".encode(), b"\xf0\x9f\x98\x80\xed\xa0\x80", b"\xc2\xa0\xc2\xad\x7f\xc2\x85",
+)  # fmt: skip
+"""Names for directories."""
 
 DAY_NS = 86_400 * 10**9
 _LETTERS = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"
@@ -85,3 +94,15 @@ def _oddities(script: Path, now: int) -> None:
     (alive / "CONFIGS").mkdir(parents=True)
     record |= {"ID": alive.name, "SDIR_RUN": str(alive), "PID": os.getpid(), "PROCESS_START": None}
     (alive / "CONFIGS" / "CONFIG.yaml").write_bytes(dump(record))
+
+
+def hostile(root: Path) -> Path:
+    """A session in a directory of each of these names, in one whose path holds `</script>`, and one whose own name is
+    of that kind. All very old."""
+    old = Dir({"a": "1"}, mtime_ns=10**18)
+    places = [os.fsencode(root) + b"/" + name for name in (*HOSTILE, b"</script>alert(1)</script>")]
+    for number, place in enumerate(places):
+        os.makedirs(place, exist_ok=True)
+        make(os.path.join(place, stamped(10**18, number).encode()), old)
+    make(os.path.join(os.fsencode(root), stamped(10**18, len(places)).encode() + b'-<script>"\xff\n\xe2\x80\xa8&'), old)
+    return root

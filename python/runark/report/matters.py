@@ -70,10 +70,10 @@ def matters_of(plan: Plan, ghosts: Sequence[Ghost], refused: str) -> Iterator[Ma
         what = f"{counted(len(plan.faults), 'thing')} could not be read, to be scanned by somebody who may"
         yield Matter("faults", len(plan.faults), what)
     if movable:
-        what = f"{counted(movable, 'session')} in RUNNING/ without a living process, to be moved by runark reconcile --execute"
+        what = f"{counted(movable, 'session')} in RUNNING/ without a process, to be moved by runark reconcile --execute"
         yield Matter("ghosts", movable, what)
     if unclear:
-        what = f"{counted(unclear, 'session')} in RUNNING/ that may be dead, to be looked at: runark reconcile leaves them alone"
+        what = f"{counted(unclear, 'session')} in RUNNING/ that runark reconcile leaves alone, to be looked at"
         yield Matter("unclear", unclear, what)
     if aside:
         what = f"{counted(aside, 'archive')} set aside by earlier runs (.*.damaged-*, .*.superseded-*), to be looked at"

@@ -21,10 +21,11 @@ from runark.archive.guard import check_roots
 from runark.archive.owners import user_name
 from runark.archive.plan import PLAN_KINDS, Plan, plan_of
 from runark.archive.scan import Row, Scan, scan_checked
+from runark.archive.timespec import Age
 from runark.engine.protocol import KINDS, STATUSES
 from runark.names import PathLike
 from runark.report.ages import Cutoffs, cutoffs
-from runark.report.commands import commands_for, shell_word
+from runark.report.commands import Commands, commands_for, shell_word
 from runark.report.cube import Cube, Sums, cube_of
 from runark.report.days import Calendar, Full, calendar_of, day_of, full_on
 from runark.report.disks import Disk, disks_of
@@ -34,7 +35,7 @@ from runark.report.matters import Running, ghosts_in, matters_of, measure_runnin
 from runark.report.rate import Rate, rate_of
 from runark.report.sample import Interval, Sample, take_sample
 
-__all__ = ["survey"]
+__all__ = ["report_of", "survey"]
 
 OWNERS, SCRIPTS, TOP, LARGEST = 24, 40, 25, 200
 """How many are shown one by one: owners, scripts, sessions by each measure in the table and in the treemap."""
@@ -70,11 +71,17 @@ def survey(
         control=control,
     )
     plan = plan_of(scan, None, control)
-    seconds = time.perf_counter() - began
+    commands = commands_for(scan.roots, ageless, layouts, None if config is None else os.fsencode(config))
+    return report_of(plan, filters.older_than, commands, time.perf_counter() - began, control)
+
+
+def report_of(plan: Plan, older_than: Age | None, commands: Commands, seconds: float, control: Control) -> Report:
+    """The report of a plan that knows no age. `seconds`: what the scan took."""
+    scan = plan.scan
     rows = [row for row in plan.jobs.rows if row >= 0]
     newest = scan.column("newest_ns")
     oldest = min(map(newest.__getitem__, rows), default=scan.now_ns)
-    cuts, start = cutoffs(scan.now_ns, oldest, filters.older_than)
+    cuts, start = cutoffs(scan.now_ns, oldest, older_than)
     cube = cube_of(plan, cuts)
     running = measure_running(scan, control)
     owners, owner_of = groups_of(cube, "uid", OWNERS, lambda uid: os.fsencode(user_name(uid)))
@@ -84,7 +91,6 @@ def survey(
     sample = take_sample(scan, [row for row in rows if cuts.reached(newest[row]) >= start] or rows)
     rate = rate_of(scan, sample)
     ghosts = tuple(ghosts_in(scan))
-    commands = commands_for(scan.roots, ageless, layouts, None if config is None else os.fsencode(config))
     return Report(
         plan=plan,
         seconds=seconds,
