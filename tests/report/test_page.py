@@ -111,7 +111,7 @@ def check_groups(opened: Opened, document: dict[str, Any], section: str, at: int
             shown = [f"{before:,}", f"{left:,}"]
         else:
             before = group["allocated"]
-            left = before - sum(cell[5] - ratio * cell[6] for cell in gone)
+            left = before - sum(cell[4] - ratio * cell[5] for cell in gone)
             shown = [human_bytes(before), human_bytes(round(left))]
         expected.append([group["name"].removeprefix(root), f"{group['sessions']:,}", *shown, ""])
     assert rows(opened, section) == expected

@@ -114,9 +114,9 @@ def _report(roots: Sequence[bytes], filters: Filters, paths: Sequence[bytes], fo
             report = replace(report, since=change_since(before, report.to_json(), target.path))
     for target in targets:
         write_report(report, target)
+    tell_faults(report.plan.faults)
     if not common.quiet:
         write_lines(sys.stdout, summary_lines(report))
-    tell_faults(report.plan.faults)
-    for target in targets:
-        tell(f"{target.form} report written to {escape(target.path)}")
+        for target in targets:
+            tell(f"report written: {escape(target.path)}")
     finish(exit_codes.PARTIAL if report.plan.faults else exit_codes.OK, work.signals)

@@ -7,8 +7,9 @@ FINISHED_ERROR) and not the one in which its layout keeps the runs of a day (hyd
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import NamedTuple
 
 from runark.archive.plan import Plan, archived_too
@@ -88,15 +89,32 @@ class Cube:
 
     def by(self, *fields: str) -> dict[tuple[int, ...], Sums]:
         """Added up over all other fields of the key."""
-        at = [Key._fields.index(field) for field in fields]
-        found: dict[tuple[int, ...], Sums] = {}
+        pick = _picker([Key._fields.index(field) for field in fields])
+        found: dict[tuple[int, ...], list[int]] = {}
         for key, sums in self.cells.items():
-            part = tuple(key[i] for i in at)
-            found[part] = found[part].plus(sums) if part in found else sums
-        return found
+            part = pick(key)
+            cell = found.get(part)
+            if cell is None:
+                found[part] = list(sums)
+            else:  # written out: there may be as many cells as sessions
+                sessions, archives, inodes, size, allocated, stream = sums
+                cell[0] += sessions
+                cell[1] += archives
+                cell[2] += inodes
+                cell[3] += size
+                cell[4] += allocated
+                cell[5] += stream
+        return {part: Sums(*cell) for part, cell in found.items()}
 
     def total(self) -> Sums:
         return self.by().get((), Sums())
+
+
+def _picker(at: list[int]) -> Callable[[Key], tuple[int, ...]]:
+    """These fields of a key, as a tuple."""
+    if len(at) > 1:
+        return itemgetter(*at)
+    return itemgetter(slice(at[0], at[0] + 1)) if at else lambda _: ()
 
 
 def stream_bytes(inodes: int, size: int, allocated: int) -> int:

@@ -76,7 +76,7 @@ class Group(NamedTuple):
             "name": json_path(self.name),
             "members": self.members,
             **self.total._asdict(),
-            "reached": [[at, *sums] for at, sums in self.reached],
+            "reached": [[at, s.sessions, s.archives, s.inodes, s.allocated, s.stream] for at, s in self.reached],
         }
 
 

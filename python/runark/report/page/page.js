@@ -222,7 +222,7 @@ function draggable() {
 function after(group) { // what is left at the cut-off, archives included
   let left = state.unit === "inodes" ? group.inodes : group.allocated;
   const ratio = D.sample ? D.sample.ratio.likely : 0;
-  for (const [at, , archives, inodes, , allocated, stream] of group.reached)
+  for (const [at, , archives, inodes, allocated, stream] of group.reached)
     if (at >= state.at) left -= state.unit === "inodes" ? inodes - archives : allocated - ratio * stream;
   return Math.round(left);
 }
