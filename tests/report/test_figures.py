@@ -117,6 +117,20 @@ def test_a_session_with_an_archive_beside_it_needs_no_other(tmp_path: Path, engi
     assert (cut.sums.sessions, cut.sums.archives, cut.inodes_freed) == (3, 2, 4)
 
 
+def test_scripts(tmp_path: Path, engine: Engine) -> None:
+    """The directory above the states; for hydra that of the days; the root itself may be a state."""
+    for place in ("a_out/FINISHED_SUCCESS", "a_out/FINISHED_ERROR", "b", "outputs/2026-02-13", "outputs/2026-02-14"):
+        (tmp_path / place).mkdir(parents=True)
+        name = "14-30-15" if "outputs" in place else stamped(10**18, 1)
+        make(tmp_path / place / name, Dir({".hydra": {"a": "1"}}, mtime_ns=10**18))
+    report = made(tmp_path, engine)
+    assert {os.fsdecode(group.name): group.total.sessions for group in report.scripts} == {
+        f"{tmp_path}/a_out": 2, f"{tmp_path}/b": 1, f"{tmp_path}/outputs": 2
+    }  # fmt: skip
+    (only,) = made(tmp_path / "a_out" / "FINISHED_ERROR", engine).scripts
+    assert os.fsdecode(only.name) == f"{tmp_path}/a_out"
+
+
 def test_engines_agree(tree: Path, engines: list[Engine]) -> None:
     documents = []
     for engine in engines:

@@ -86,6 +86,7 @@ def check_first_screen(opened: Opened, document: dict[str, Any], at: int) -> Non
     assert opened.texts("#matters li") == [matter["what"] for matter in document["matters"]]
     assert opened.text("#apply") == f"{document['commands']['archive']}{cut['option']} --execute"
     assert opened.text("#undo") == document["commands"]["undo"]
+    assert opened.text("#undo-one") == document["commands"]["undo_one"]
     when = datetime.fromtimestamp((cut["before_ns"] or 0) // 10**9, timezone.utc).date()
     assert opened.text("#cut-text") == (f"{when} ({cut['age']})" if cut["age"] else "now: all go")
     assert opened.page.locator("#cut").get_attribute("aria-valuetext") == opened.text("#cut-text")

@@ -16,6 +16,7 @@ import pytest
 from runark.archive.control import Control
 from runark.archive.filters import Filters
 from runark.archive.plan import plan_of
+from runark.archive.retention import Keep
 from runark.archive.scan import Scan
 from runark.engine.protocol import STATUSES, ScanColumns
 from runark.layouts import BUILT_IN
@@ -64,7 +65,9 @@ def report_of_many(suffix: Callable[[int], bytes]) -> Report:
     )
     scan = Scan((b"/none",), BUILT_IN, columns, True, now, None, "pure", 2, Filters())
     control = Control()
-    report = report_of(plan_of(scan, None, control), "90d", commands_for([b"/none"], Filters()), 1.0, control)
+    report = report_of(
+        plan_of(scan, Keep(), None, None, control), "90d", commands_for([b"/none"], Filters()), 1.0, control
+    )
     assert report.cuts[0].sums[:3] == (SESSIONS, SESSIONS, sum(inodes))
     assert (
         sum(group.total.inodes for group in report.owners)

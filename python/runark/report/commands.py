@@ -22,6 +22,8 @@ class Commands(NamedTuple):
     archive: str
     undo: str
     """Brings back everything that is archived below the roots."""
+    undo_one: str
+    """Brings one session back; NAME stands for it."""
     refused: str
     """Not empty: why `runark archive` does not take these roots."""
 
@@ -43,7 +45,8 @@ def commands_for(
         refused = ""
     except RunarkError as error:
         refused = str(error)
-    return Commands(_line(words), _line([b"runark", b"restore", *roots, b"--execute", b"--remove-archive"]), refused)
+    undo = _line([b"runark", b"restore", *roots, b"--execute", b"--remove-archive"])
+    return Commands(_line(words), undo, _line([b"runark", b"undo", roots[0], b"NAME", b"--execute"]), refused)
 
 
 def shell_word(word: bytes) -> str:

@@ -1,8 +1,7 @@
 """The sessions of a plan, added up once: by cut-off, status, owner and script. What a report shows are sums over it.
 
-A session's script is the nearest directory above it that is no state (RUNNING, FINISHED, FINISHED_SUCCESS,
-FINISHED_ERROR) and not the one in which its layout keeps the runs of a day (hydra): `train_out` of
-`train_out/FINISHED_SUCCESS/<session>`.
+A session's script is what `runark.archive.retention` says, above the directory in which its layout keeps the runs of
+a day (hydra): `train_out` of `train_out/FINISHED_SUCCESS/<session>`.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from runark.archive.plan import Plan, archived_too
+from runark.archive.retention import script_of
 from runark.archive.scan import Scan
 from runark.report.ages import Cutoffs
 
 __all__ = ["Cube", "Key", "Scripts", "Sums", "cube_of", "stream_bytes"]
 
-_STATES = frozenset((b"RUNNING", b"FINISHED", b"FINISHED_SUCCESS", b"FINISHED_ERROR"))
 _HEADER = 512
 
 
@@ -51,7 +50,6 @@ class Scripts:
 
     def __init__(self, scan: Scan) -> None:
         self._with_parent = [layout.rule.parent is not None for layout in scan.layouts]
-        self._roots = frozenset(scan.roots)
         self._of: dict[tuple[bytes, bool], int] = {}
         self._numbers: dict[bytes, int] = {}
 
@@ -65,19 +63,13 @@ class Scripts:
         key = (path[: path.rfind(b"/")], self._with_parent[layout])
         found = self._of.get(key)
         if found is None:
-            found = self._of[key] = self._numbers.setdefault(self._script(*key), len(self._numbers))
+            script = self.script(path, layout)
+            found = self._of[key] = self._numbers.setdefault(script, len(self._numbers))
         return found
 
     def script(self, path: bytes, layout: int) -> bytes:
         """The script of the session at `path`."""
-        return self._script(path[: path.rfind(b"/")], self._with_parent[layout])
-
-    def _script(self, above: bytes, has_parent: bool) -> bytes:
-        if has_parent and above not in self._roots:
-            above = above[: above.rfind(b"/")]
-        while above not in self._roots and above[above.rfind(b"/") + 1 :] in _STATES:
-            above = above[: above.rfind(b"/")]
-        return above or b"/"
+        return script_of(path[: path.rfind(b"/")] if self._with_parent[layout] else path) or b"/"
 
 
 @dataclass(frozen=True)

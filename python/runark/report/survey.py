@@ -20,6 +20,7 @@ from runark.archive.filters import Filters
 from runark.archive.guard import check_roots
 from runark.archive.owners import user_name
 from runark.archive.plan import PLAN_KINDS, Plan, plan_of
+from runark.archive.retention import Keep
 from runark.archive.scan import Row, Scan, scan_checked
 from runark.archive.timespec import Age
 from runark.engine.protocol import KINDS, STATUSES
@@ -70,7 +71,7 @@ def survey(
         engine=engine,
         control=control,
     )
-    plan = plan_of(scan, None, control)
+    plan = plan_of(scan, Keep(), None, None, control)
     commands = commands_for(scan.roots, ageless, layouts, None if config is None else os.fsencode(config))
     return report_of(plan, filters.older_than, commands, time.perf_counter() - began, control)
 

@@ -139,6 +139,7 @@ function once() {
     + `scanned in ${span(D.scan_seconds)} · runark ${D.version}, ${D.engine}`;
   $("matters").replaceChildren(...D.matters.map((matter) => html("li", {}, matter.what)));
   $("undo").textContent = D.commands.undo;
+  $("undo-one").textContent = D.commands.undo_one;
   $("cut").max = D.cuts.length - 1;
 }
 
