@@ -13,6 +13,8 @@ import pyarrow.parquet
 import pytest
 
 from runark import plan
+from runark.archive.control import Control
+from runark.cli.main import main as command
 from runark.engine.protocol import Engine
 from runark.errors import InvalidArgument, OperationFailed
 from runark.names import escape, from_json_path
@@ -204,6 +206,7 @@ def test_the_command(tree: Path, tmp_path: Path, engine: Engine) -> None:
 @pytest.mark.parametrize(
     ("words", "why"),
     [
+        (["--summary", "--older-than", "soon"], b"--older-than: cannot read"),
         (["--report", "r.txt"], b"--report-format"),
         (["--report-format", "csv"], b"there is none"),
         (["--summary", "-0"], b"go without"),
@@ -213,6 +216,22 @@ def test_the_command(tree: Path, tmp_path: Path, engine: Engine) -> None:
 )
 def test_usage(tree: Path, tmp_path: Path, words: list[str], why: bytes) -> None:
     assert why in runark("scan", tree, *words, cwd=tmp_path).expect(2).err and os.listdir(tmp_path) == []
+
+
+def test_an_interrupted_scan_replaces_no_report(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Engine
+) -> None:
+    path = tmp_path / "r.html"
+    path.write_text("of yesterday")
+
+    def stopped(*roots: Any, control: Control, **arguments: Any) -> Report:
+        control.stop()
+        return survey(*roots, control=control, **arguments)
+
+    monkeypatch.setattr("runark.report.survey.survey", stopped)
+    with pytest.raises(SystemExit):
+        command.main(["--engine", engine.name, "scan", str(tree), "--report", str(path)])
+    assert path.read_text() == "of yesterday" and os.listdir(tmp_path) == ["r.html"]
 
 
 def test_without_pyarrow(tree: Path, tmp_path: Path) -> None:

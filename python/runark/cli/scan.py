@@ -108,8 +108,10 @@ def _report(roots: Sequence[bytes], filters: Filters, paths: Sequence[bytes], fo
             engine=common.engine,
             control=work.control,
         )
+    if report.plan.scan.stopped:
+        finish(exit_codes.PARTIAL, work.signals)  # a report of a part would replace one of the whole
     for target in targets:
-        before = read_previous(target.path)
+        before = read_previous(target.path) if target.form in ("html", "json") else None
         if before is not None and report.since is None:
             report = replace(report, since=change_since(before, report.to_json(), target.path))
     for target in targets:

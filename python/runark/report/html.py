@@ -18,12 +18,13 @@ from runark.report.previous import BEGIN, END
 
 __all__ = ["write_html"]
 
+_SCRIPTS = ("parts.js", "treemap.js", "page.js")
 _UNSAFE = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}
 
 
 def write_html(report: Report, stream: BinaryIO) -> None:
     """Write the page."""
-    style, script = _part("page.css"), _part("page.js")
+    style, script = _part("page.css"), "\n".join(map(_part, _SCRIPTS))
     policy = f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; base-uri 'none'"
     page = _part("page.html").replace("{policy}", policy).replace("{style}", style)
     head, tail = page.split("{data}")

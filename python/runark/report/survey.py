@@ -22,7 +22,7 @@ from runark.archive.owners import user_name
 from runark.archive.plan import PLAN_KINDS, Plan, plan_of
 from runark.archive.retention import Keep
 from runark.archive.scan import Row, Scan, scan_checked
-from runark.archive.timespec import Age
+from runark.archive.timespec import Age, parse_age
 from runark.engine.protocol import KINDS, STATUSES
 from runark.names import PathLike
 from runark.report.ages import Cutoffs, cutoffs
@@ -57,6 +57,8 @@ def survey(
     cut-off that the report begins with. Raises as `runark.scan`.
     """
     control, filters = control or Control(), filters or Filters()
+    if filters.older_than is not None:
+        parse_age(filters.older_than, time.time_ns(), "--older-than")  # a wrong one is told before the work
     began = time.perf_counter()
     ageless = replace(filters, older_than=None)
     scan = scan_checked(
@@ -89,7 +91,8 @@ def report_of(plan: Plan, older_than: Age | None, commands: Commands, seconds: f
     scripts, script_of = groups_of(cube, "script", SCRIPTS, cube.scripts.__getitem__)
     disks = disks_of(scan.roots)
     calendar, today = calendar_of(scan, rows), day_of(scan.now_ns)
-    sample = take_sample(scan, [row for row in rows if cuts.reached(newest[row]) >= start] or rows)
+    drawn_from = [row for row in rows if cuts.reached(newest[row]) >= start] or rows
+    sample = None if control.stopped else take_sample(scan, drawn_from)
     rate = rate_of(scan, sample)
     ghosts = tuple(ghosts_in(scan))
     return Report(
