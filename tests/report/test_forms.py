@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from runark import plan
 from runark.archive.control import Control
+from runark.archive.filters import Filters
 from runark.cli.main import main as command
 from runark.engine.protocol import Engine
 from runark.errors import InvalidArgument, OperationFailed
@@ -22,10 +24,10 @@ from runark.report.figures import Report
 from runark.report.forms import Target, check_targets, write_report
 from runark.report.previous import read_previous
 from runark.report.survey import survey
-from support import tools
-from support.cli import runark
+from support import surveyed, tools
+from support.cli import clean_environment, executable, runark
 from support.surveyed import HOSTILE, hostile, stamped
-from support.trees import Dir, make
+from support.trees import Dir, make, snapshot
 
 
 def written(report: Report, path: Path, form: str) -> bytes:
@@ -201,6 +203,36 @@ def test_the_command(tree: Path, tmp_path: Path, engine: Engine) -> None:
     again = runark(*words, "--report", tmp_path / "r.html", "--summary").ok()
     assert b"since the report of" in again.out and b"+0 sessions" in again.out
     assert runark(*words, "--summary").ok().out.splitlines()[1:3] == done.out.splitlines()[1:3]
+
+
+def test_the_commands_do_what_the_report_says(tmp_path: Path, engine: Engine) -> None:
+    """In a shell, whatever the root is called; and the undoing too."""
+    root = tmp_path / os.fsdecode(b'it\'s "a" $root\n\xff `x` \\')
+    surveyed.build(root, 30)
+    before = snapshot(root)
+    report = survey(root, filters=Filters(older_than="100d", glob=("20*",)), engine=engine.name)
+    cut = report.cuts[report.start]
+    path = os.path.dirname(executable()) + os.pathsep + os.environ["PATH"]
+
+    def shell(command: str) -> bytes:
+        done = subprocess.run(
+            ["bash", "-c", command], env=clean_environment(PATH=path, RUNARK_ENGINE=engine.name), capture_output=True
+        )
+        assert done.returncode == 0, done.stderr.decode(errors="replace")
+        return done.stdout
+
+    assert f"{cut.sums.sessions} sessions to archive".encode() in shell(report.commands.archive + cut.option)
+    assert f"{cut.sums.sessions} archived".encode() in shell(f"{report.commands.archive}{cut.option} --execute")
+    assert survey(root, engine=engine.name).scanned["sessions"] == report.scanned["sessions"] - cut.sums.sessions
+    for archive in root.rglob("*.tar.gz"):  # those of the tree are no archives
+        if archive.stat().st_size == 3000:
+            archive.unlink()
+    name = os.path.basename(report.plan.jobs[0].path).decode()
+    shell(report.commands.undo)
+    after = snapshot(root)
+    sessions = {path for path in before if b"CONFIG" in path}
+    assert sessions and all(before[path] == after.get(path) for path in sessions)
+    assert name in shell(report.commands.undo_one.replace(" NAME --execute", f" {name}; true")).decode()
 
 
 @pytest.mark.parametrize(

@@ -5,17 +5,23 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from dataclasses import replace
+from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser
 
+from runark.archive.control import Control
+from runark.engine.protocol import Fault
 from runark.names import escape, from_json_path
+from runark.report.days import Full
 from runark.report.forms import Target, write_report
 from runark.report.previous import read_previous
-from runark.report.survey import survey
+from runark.report.rate import Rate
+from runark.report.summary import summary_lines
+from runark.report.survey import report_of, survey
 from runark.report.units import counted, human_bytes, human_seconds
 from support import browser as chromium
 from support.browser import Opened
@@ -233,6 +239,42 @@ def test_the_table_is_sorted(opened: Opened, document: dict[str, Any]) -> None:
             assert values == sorted((row[field] for row in document["top"]), reverse=newest_first)[: len(values)]
             for row in shown:
                 assert row[1:3] == [f"{by_path[row[0]]['inodes']:,}", human_bytes(by_path[row[0]]["allocated"])]
+
+
+def test_what_is_rarer(browser: Browser, tree: Path, tmp_path: Path) -> None:
+    """Faults, a last run, a day on which it is full, a report before, and roots that are refused."""
+    made = survey(tree)
+    scan = made.plan.scan
+    faults = (Fault("open", b"/x/<b>\xff", 13, "Permission denied"), Fault("list", b"/x/y", 5, "Input/output error"))
+    plan = replace(made.plan, scan=replace(scan, columns=replace(scan.columns, faults=faults)))
+    refused = made.commands._replace(refused="/x belongs to the system")
+    report = replace(
+        report_of(plan, "30d", refused, 1.0, Control()),
+        rate=Rate("last run", 1234, 0.01, 0.0, 0),
+        full=(Full("inodes", 10, 1.0, date(2031, 2, 3)), Full("bytes", 10, 1.0, date(2032, 1, 1))),
+        since={
+            "report": "out.html",
+            "now_ns": 10**18,
+            "changes": {"sessions": -1200, "inodes": 0, "size": 5_000_000, "archives": 0},
+        },
+    )
+    path = tmp_path / "out.html"
+    write_report(report, Target(os.fsencode(path), "html"))
+    lines = list(summary_lines(report))
+    with Opened(browser, path) as opened:
+        assert rows(opened, "errors") == [[fault.op, escape(fault.path), fault.message] for fault in faults]
+        matters = opened.texts("#matters li")
+        assert matters[:2] == [
+            "runark archive will not take these roots: /x belongs to the system",
+            "2 things could not be read, to be scanned by somebody who may",
+        ]
+        assert [line for line in lines if line.startswith("needs")] == [f"needs a person: {what}" for what in matters]
+        assert opened.text("#by-time") == "at the rate of the last run, 1,234 archives"
+        assert any("rate of the last run (1,234 archives)" in line for line in lines)
+        assert "inodes are used up on 2031-02-03, bytes are used up on 2032-01-01." in opened.text("#full")
+        assert any("inodes are used up on 2031-02-03" in line for line in lines)
+        assert rows(opened, "since") == [["sessions", "\u22121,200"], ["size", "+5.0 MB"]]
+        assert opened.complaints == []
 
 
 def test_hostile_names_stay_text(browser: Browser, tmp_path: Path) -> None:

@@ -61,6 +61,11 @@ def build(root: Path, sessions: int = 120, scripts: tuple[str, ...] = ("train", 
     _oddities(root / f"{scripts[0]}_out", now)
 
 
+def _text(path: Path) -> str:
+    """For YAML, which takes no bytes that are no text."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
 def _session(rng: random.Random, newest: int) -> Dir:
     old = newest - 10**9
 
@@ -85,14 +90,14 @@ def _oddities(script: Path, now: int) -> None:
     ghost = running / stamped(old, 6)
     (ghost / "CONFIGS").mkdir(parents=True)
     record = {
-        "ID": ghost.name, "SDIR_RUN": str(ghost), "HOST": os.uname().nodename, "PID": 4_000_000, "PROCESS_START": 1,
+        "ID": ghost.name, "SDIR_RUN": _text(ghost), "HOST": os.uname().nodename, "PID": 4_000_000, "PROCESS_START": 1,
         "BOOT_ID": boot_id(), "EXIT_STATUS": None, "END_DATETIME": None,
     }  # fmt: skip
     (ghost / "CONFIGS" / "CONFIG.yaml").write_bytes(dump(record))
     make(running / stamped(old, 7), Dir({"started.log": "and nothing more\n"}, mtime_ns=old))
     alive = script / stamped(now - DAY_NS, 8)
     (alive / "CONFIGS").mkdir(parents=True)
-    record |= {"ID": alive.name, "SDIR_RUN": str(alive), "PID": os.getpid(), "PROCESS_START": None}
+    record |= {"ID": alive.name, "SDIR_RUN": _text(alive), "PID": os.getpid(), "PROCESS_START": None}
     (alive / "CONFIGS" / "CONFIG.yaml").write_bytes(dump(record))
 
 

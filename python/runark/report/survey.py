@@ -38,7 +38,7 @@ from runark.report.sample import Interval, Sample, take_sample
 
 __all__ = ["report_of", "survey"]
 
-OWNERS, SCRIPTS, TOP, LARGEST = 24, 40, 25, 200
+OWNERS, SCRIPTS, TOP, LARGEST = 24, 24, 25, 200
 """How many are shown one by one: owners, scripts, sessions by each measure in the table and in the treemap."""
 
 _ARCHIVE = KINDS.index("archive")

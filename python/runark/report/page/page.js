@@ -132,13 +132,14 @@ function after(group) { // what is left at the cut-off, archives included
 }
 
 function groups(section, what) {
-  const most = Math.max(1, ...D[section].map((group) => (state.unit === "inodes" ? group.inodes : group.allocated)));
+  const size = (group) => (state.unit === "inodes" ? group.inodes : group.allocated), single = (group) => group.members === 1;
+  const most = Math.max(1, ...D[section].filter(single).map(size)); // a bar for the rest would dwarf all others
   const rows = D[section].map((group) => {
-    const before = state.unit === "inodes" ? group.inodes : group.allocated, left = after(group);
+    const before = size(group), left = after(group);
     const bars = svg("svg", { viewBox: "0 0 1000 18", preserveAspectRatio: "none", "aria-hidden": "true" },
       svg("rect", { class: "f-before", x: 0, y: 0, height: 18, width: (1000 * before) / most }),
       svg("rect", { class: "f-after", x: 0, y: 4, height: 10, width: (1000 * Math.max(left, 0)) / most }));
-    return [grouped(group), number(group.sessions), amount(before), amount(left), bars];
+    return [grouped(group), number(group.sessions), amount(before), amount(left), single(group) ? bars : ""];
   });
   into(section, table([[what, "name"], ["sessions", "n"], [`${state.unit} now`, "n"], ["after", "n"], ["", "bar"]], rows));
 }
