@@ -18,6 +18,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import import_module
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import NoReturn
 
@@ -33,14 +34,29 @@ def archive_as(engine: Engine, jobs: Sequence[ArchiveJob], options: ArchiveOptio
 
     Only root can do this; else every outcome is a failure. Reserve files are root's, so they are not used.
     """
+    _load(engine, options.format)
     # The pure engine would start interpreters, which the user may not be able to; so here each process is a worker.
     count = options.jobs if engine.name == "pure" else 1
     parts = [jobs[number::count] for number in range(min(count, len(jobs)))]
-    each = replace(options, reserve=None, jobs=max(1, options.jobs // max(1, len(parts))))
+    share = max(1, len(parts))
+    each = replace(
+        options,
+        reserve=None,
+        jobs=max(1, options.jobs // share),
+        max_ops=options.max_ops / share,
+        max_bytes=options.max_bytes / share,
+    )
     processes: list[_Process] = []
     for part in parts:
         processes.append(_Process(engine, part, each, uid, gid, processes))
     return UserTask(processes, len(jobs))
+
+
+def _load(engine: Engine, format: str) -> None:
+    """Import here what the processes will need: the user may not be able to read it."""
+    if engine.name == "pure":
+        import_module("runark.engine.pure.gate")
+        import_module("runark.engine.pure.codec").check_format(format, None)
 
 
 class UserTask:
@@ -76,7 +92,7 @@ class UserTask:
         """See `protocol.Task.progress`."""
         parts = [process.progress for process in self._processes]
         moved, entries = sum(part.bytes for part in parts), sum(part.entries for part in parts)
-        return Progress(self._ended, self._total, moved, entries)
+        return Progress(self._ended, self._total, moved, entries, sum(part.operations for part in parts))
 
     def _tell(self, *message: object) -> None:
         for process in self._processes:

@@ -12,6 +12,7 @@ pub mod compare;
 pub mod error;
 pub mod gate;
 pub mod list;
+pub mod load;
 pub mod options;
 pub mod pack;
 pub mod publish;
@@ -28,6 +29,7 @@ pub mod verify;
 pub mod walk;
 
 pub use error::{Fault, Stop};
+pub use load::Rates;
 pub use options::{
     ArchiveJob, ArchiveOptions, Format, Limits, Outcome, RestoreJob, RestoreOptions, Sync, VerifyOptions,
 };

@@ -10,6 +10,7 @@ use std::os::fd::AsFd;
 use rustix::io::Errno;
 
 use crate::error::{show, Fault, Stop};
+use crate::load;
 use crate::session::{gone, join, Entry, Place, Tree};
 use crate::sys::{self, DirBuffer, Kind, Meta};
 use crate::walk::relist_renamed;
@@ -62,6 +63,7 @@ pub fn recheck(tree: &Tree, place: Place<'_>) -> Result<(), Stop> {
 pub fn bury(place: Place<'_>, session: &Meta, archive: &[u8], proven: &Meta) -> Result<Vec<u8>, Stop> {
     let x = sys::random_hex().map_err(|e| Fault::system("random", place.path(), e))?;
     let tombstone = [b".", place.name, b".removing-", x.as_bytes()].concat();
+    let _at_once = load::at_once(); // its name may have to be given back
     match sys::rename_new(place.parent, place.name, &tombstone, true) {
         Ok(()) => {}
         Err(Errno::NAMETOOLONG) => return Err(Stop::Skipped("name too long for a tombstone's name".into())),
