@@ -16,6 +16,7 @@ from runark.engine.protocol import STATUSES, Limits
 __all__ = [
     "Common",
     "common_options",
+    "common_options_with",
     "events_option",
     "filter_options",
     "json_option",
@@ -38,13 +39,29 @@ class Common(NamedTuple):
     quiet: bool
 
 
-def paths_argument(name: str) -> Callable[[F], F]:
+def paths_argument(name: str, *, required: bool = True) -> Callable[[F], F]:
     """One or more paths, as bytes, unchecked: the verbs say more than click could."""
-    return click.argument(name.lower(), metavar=f"{name}...", nargs=-1, required=True, type=click.Path(path_type=bytes))
+    shown = f"{name}..." if required else f"[{name}]..."
+    return click.argument(name.lower(), metavar=shown, nargs=-1, required=required, type=click.Path(path_type=bytes))
 
 
 def common_options(command: F) -> F:
     """The flags of `Common`; the command gets them as `common`."""
+    return common_options_with(
+        click.option("--config", type=click.Path(path_type=bytes), metavar="FILE", help="Instead of ROOT/runark.yaml.")
+    )(command)
+
+
+def common_options_with(config: Callable[[Any], Any]) -> Callable[[F], F]:
+    """The flags of `Common`, with a `--config` of one's own."""
+
+    def decorate(command: F) -> F:
+        return _common_options(command, config)
+
+    return decorate
+
+
+def _common_options(command: F, config: Callable[[Any], Any]) -> F:
 
     def wrapped(*args: Any, **values: Any) -> Any:
         context = click.get_current_context()
@@ -65,7 +82,7 @@ def common_options(command: F) -> F:
             "--jobs", "-j", type=click.IntRange(1), metavar="N", help="Workers. Default: by cores and filesystem."
         ),
         click.option("--layout", multiple=True, metavar="NAME", help="Only sessions of this layout (repeatable)."),
-        click.option("--config", type=click.Path(path_type=bytes), metavar="FILE", help="Instead of ROOT/runark.yaml."),
+        config,
         click.option("--quiet", "-q", is_flag=True, help="No progress and no summary; errors only."),
     )
     return _apply(flags, command, wrapped)
@@ -168,8 +185,11 @@ def _bytes(_ctx: click.Context, _option: click.Parameter, text: str) -> int:
     return parse_bytes(text)
 
 
-def load_options(command: F) -> F:
-    """`--max-ops/s`, `--max-bytes/s`, `--back-off`; the command gets `max_ops`, `max_bytes_s`, `back_off`."""
+def load_options(*, back_off: bool) -> Callable[[F], F]:
+    """`--max-ops/s`, `--max-bytes/s`, `--back-off`; the command gets `max_ops`, `max_bytes_s`, `back_off`.
+
+    `back_off`: its default.
+    """
     flags = (
         click.option(
             "--max-ops-per-s",
@@ -189,11 +209,20 @@ def load_options(command: F) -> F:
             metavar="SIZE",
             help="Read at most so much of the sessions a second: 50M.",
         ),
-        click.option("--back-off", is_flag=True, help="Fewer workers while the filesystem is slow to answer."),
+        click.option(
+            "--back-off/--no-back-off",
+            default=back_off,
+            show_default=True,
+            help="Fewer workers while the filesystem is slow to answer.",
+        ),
     )
-    for flag in reversed(flags):
-        command = flag(command)
-    return command
+
+    def decorate(command: F) -> F:
+        for flag in reversed(flags):
+            command = flag(command)
+        return command
+
+    return decorate
 
 
 def events_option(command: F) -> F:
