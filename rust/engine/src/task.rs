@@ -176,7 +176,9 @@ impl Control {
     }
 
     pub fn report(&self, outcomes: impl IntoIterator<Item = Outcome>) {
-        self.operations.fetch_add(load::take_owed(), Relaxed);
+        if self.operation_meter.is_none() {
+            self.operations.fetch_add(load::take_owed(), Relaxed); // else it is told when it is paid for
+        }
         let mut queue = self.queue();
         let before = queue.len();
         queue.extend(outcomes);
