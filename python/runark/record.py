@@ -5,6 +5,7 @@ A running session writes `CONFIGS/CONFIG.yaml` when it starts and completes it w
     HOST, PID             where it runs
     PROCESS_START         start of that process, in clock ticks since boot (field 22 of /proc/<pid>/stat)
     BOOT_ID               /proc/sys/kernel/random/boot_id
+    PID_NAMESPACE         /proc/self/ns/pid: a container numbers its processes anew, often under its host's name
     EXIT_STATUS, END_DATETIME   there and not null: it has ended
 
 Only asked of sessions that do not lie below RUNNING/ or FINISHED*/. Cheap: one open, and YAML is parsed only for a
@@ -18,7 +19,7 @@ import re
 from enum import Enum
 from typing import Any
 
-__all__ = ["RECORD", "STALE_NS", "Life", "boot_id", "life", "process_start", "runs_here"]
+__all__ = ["RECORD", "STALE_NS", "Life", "boot_id", "life", "pid_namespace", "process_start", "runs_here"]
 
 RECORD = b"CONFIGS/CONFIG.yaml"
 STALE_NS = 30 * 86_400 * 1_000_000_000
@@ -77,6 +78,9 @@ def runs_here(record: dict[str, Any]) -> bool | None:
     pid, host = _whole(record.get("PID")), record.get("HOST")
     if pid is None or pid <= 0 or host is None or str(host) != os.uname().nodename:
         return None
+    there, here = record.get("PID_NAMESPACE"), pid_namespace()
+    if there is not None and here is not None and str(there) != here:
+        return None
     return _runs(pid, _whole(record.get("PROCESS_START")), record.get("BOOT_ID"))
 
 
@@ -109,6 +113,14 @@ def _runs(pid: int, started: int | None, boot: Any) -> bool:
 def boot_id() -> str | None:
     """What tells this run of this machine from any other. None where the system has no such thing."""
     return _read("/proc/sys/kernel/random/boot_id").strip() or None
+
+
+def pid_namespace() -> str | None:
+    """What tells the processes of one container from those of another. None where the system has no such thing."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return None
 
 
 def process_start(pid: int) -> int | None:

@@ -1,9 +1,9 @@
 """Ghosts: sessions in RUNNING/ whose process is gone. SIGKILL, a crash, a power cut leave them; nothing else could run.
 
 A session is a ghost if its record names a process of this machine that has ended (by PID, start time and boot), or one
-of another machine and no heartbeat has come for `stale_after` seconds. One that had ended by its own record and was not
-moved any more is finished as it says. A ghost goes to FINISHED_ERROR/, with the reason in its record. Sessions without
-a record, or of another user, are left alone and told.
+of another machine or container and no heartbeat has come for `stale_after` seconds. One that had ended by its own
+record and was not moved any more is finished as it says. A ghost goes to FINISHED_ERROR/, with the reason in its
+record. Sessions without a record, of another user, or elsewhere and without a heartbeat are left alone and told.
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ __all__ = ["STALE_AFTER", "Ghost", "reconcile"]
 
 STALE_AFTER = 86_400.0
 """Seconds without a heartbeat (one a minute) after which a session on another machine counts as dead."""
+
+
+_STARTING = 60.0
+"""Seconds within which the record of a session that starts is there."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +85,12 @@ def _look(run: Path, stale_after: float) -> Ghost | None:
     try:
         owner = os.lstat(run).st_uid
         record = load_yaml(run / os.fsdecode(RECORD))
-    except OSError:  # it has just been finished
+    except OSError:
         return None
     except RunarkError as error:
+        last = _last_sign(run)
+        if not last or time.time() - last < _STARTING:  # not last: it has just been finished
+            return None
         return Ghost(run, f"no record that can be read ({error}); look at it and move it by hand", None)
     if not isinstance(record, dict) or record.get("ID") is None:
         return Ghost(run, "its record is not one of runark; look at it and move it by hand", None)
@@ -96,6 +103,8 @@ def _look(run: Path, stale_after: float) -> Ghost | None:
         if silent < stale_after:
             return None
         reason = f"no sign of life of {process} for {silent / 3600:.0f} hours"
+        if not os.path.lexists(run / "logs" / "stdout.log"):
+            return Ghost(run, f"{reason}, but it has no logs and so no heartbeat; move it by hand if it is over", None)
     else:
         reason = f"{process} is gone; it ended without finishing the session (killed?)"
     status: int | None = 1
