@@ -45,6 +45,7 @@ pub fn archive(
     }
     let rates = Rates { operations: max_ops, bytes: max_bytes };
     let jobs = jobs.into_iter().map(|(path, leftovers)| ArchiveJob { path, leftovers }).collect();
-    let options = ArchiveOptions { format, level, jobs: workers, keep_source, compare, older_than_ns, reserve, sync, rates };
+    let options =
+        ArchiveOptions { format, level, jobs: workers, keep_source, compare, older_than_ns, reserve, sync, rates };
     Ok(Task(runark_engine::gate::archive(jobs, options)))
 }
