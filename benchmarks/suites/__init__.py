@@ -7,7 +7,7 @@ from collections.abc import Callable
 from context import Setup
 from harness import Book
 
-from suites import archive, big, ext4, load, memory, restore, scan, session, stages, workers
+from suites import archive, big, ext4, load, memory, nightly, report, restore, scan, session, stages, workers
 
 SUITES: dict[str, Callable[[Setup, Book], None]] = {
     "archive": archive.run,
@@ -22,4 +22,6 @@ SUITES: dict[str, Callable[[Setup, Book], None]] = {
     "load": load.run,
     "stages": stages.run,
     "session": session.run,
+    "nightly": nightly.run,
+    "report": report.run,
 }

@@ -507,18 +507,18 @@ def test_undo_puts_nothing_over_anything(eng: list[str], root: Path) -> None:
 
 
 @pytest.fixture
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sessions of two users and of root, each in a directory of theirs that others can enter."""
-    base = tmp_path_factory.mktemp("shared")
-    for above in (base, *base.parents[:2]):
-        os.chmod(above, 0o755)
-    for uid in (0, 1234, 65534):
-        home = base / f"u{uid}"
-        many(home, 12)
-        for top, directories, files in os.walk(home):
-            for entry in (*directories, *files, "."):
-                os.lchown(os.path.join(top, entry), uid, uid)
-    return base
+def shared() -> Iterator[Path]:
+    """Sessions of two users and of root, each in a directory of theirs that others can enter (pytest's own cannot)."""
+    with tempfile.TemporaryDirectory() as directory:
+        base = Path(directory) / "shared"
+        os.chmod(directory, 0o755)
+        for uid in (0, 1234, 65534):
+            home = base / f"u{uid}"
+            many(home, 12)
+            for top, directories, files in os.walk(home):
+                for entry in (*directories, *files, "."):
+                    os.lchown(os.path.join(top, entry), uid, uid)
+        yield base
 
 
 @pytest.mark.root

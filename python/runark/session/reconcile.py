@@ -25,7 +25,7 @@ from runark.session.finish import move
 from runark.session.record import read_outputs, write_file
 from runark.session.yaml_config import dump, load_yaml
 
-__all__ = ["STALE_AFTER", "Ghost", "reconcile"]
+__all__ = ["STALE_AFTER", "Ghost", "judge", "reconcile"]
 
 STALE_AFTER = 86_400.0
 """Seconds without a heartbeat (one a minute) after which a session on another machine counts as dead."""
@@ -74,14 +74,17 @@ def reconcile(
     ghosts = []
     for row in found:
         run = Path(os.fsdecode(row.path))
-        if row.status == "running" and state_of(run) == RUNNING:
-            ghost = _look(run, stale_after)
+        if row.status == "running":
+            ghost = judge(run, stale_after)
             if ghost is not None:
                 ghosts.append(_settle(ghost) if execute and ghost.target is not None else ghost)
     return ghosts
 
 
-def _look(run: Path, stale_after: float) -> Ghost | None:
+def judge(run: Path, stale_after: float = STALE_AFTER) -> Ghost | None:
+    """The ghost that this directory is; None if it lies in no RUNNING/ or is not known to be dead. Only reads."""
+    if state_of(run) != RUNNING:
+        return None
     try:
         owner = os.lstat(run).st_uid
         record = load_yaml(run / os.fsdecode(RECORD))
