@@ -589,3 +589,27 @@ def test_an_owners_process_that_is_killed(eng: list[str], shared: Path) -> None:
     assert reasons == {"the process that worked for its owner ended (status -9)"}
     runark("nightly", *eng, shared / "u1234", "--execute").ok()
     assert len(list((shared / "u1234").glob(f"*{SUFFIX}"))) == 12
+
+
+@pytest.mark.parametrize("planted", ["a directory others may enter", "a link"])
+def test_a_trash_that_others_can_reach_is_refused(root: Path, tmp_path: Path, planted: str) -> None:
+    (root / ".runark").mkdir()
+    trash = root / ".runark" / "trash"
+    if planted == "a link":
+        (tmp_path / "elsewhere").mkdir()
+        trash.symlink_to(tmp_path / "elsewhere")
+    else:
+        trash.mkdir()
+        os.chmod(trash, 0o755)
+    refused = runark("nightly", root, "--execute", "-q", "--trash-days", 3).expect(2)
+    assert str(trash).encode() in refused.err and not archives(root)
+
+
+def test_nobodys_link_is_written_through(root: Path, tmp_path: Path) -> None:
+    (root / ".runark").mkdir()
+    victim = tmp_path / "victim"
+    victim.write_text("dear")
+    for one in ("nightly.json", "audit.jsonl", "probe"):
+        (root / ".runark" / one).symlink_to(victim)
+    runark("nightly", root, "--execute").ok()
+    assert victim.read_text() == "dear"

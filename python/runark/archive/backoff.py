@@ -14,6 +14,7 @@ Below `FLOOR` nothing counts as slow: a local disk answers in microseconds when 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import statistics
 import threading
@@ -80,6 +81,8 @@ class Probe:
         self._root = root
         self._file = os.path.join(root, DIRECTORY, b"probe")
         self._makes: bool | None = None
+        with contextlib.suppress(OSError):
+            os.unlink(self._file)  # a killed run's
 
     def __call__(self) -> float | None:
         if self._makes is not False:
@@ -91,7 +94,7 @@ class Probe:
         return _timed(lambda: os.stat(self._root))
 
     def _make(self) -> None:
-        os.close(os.open(self._file, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        os.close(os.open(self._file, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
         os.unlink(self._file)
 
 

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from runark.archive.root import DIRECTORY
 from runark.archive.subset import Subset
+from runark.archive.whole_file import write_whole
 from runark.engine.protocol import Outcome
 from runark.names import below, escape, from_json_path, json_path
 
@@ -155,10 +156,4 @@ def _write(path: bytes, data: bytes) -> None:
         os.mkdir(directory, 0o755)
     if not stat.S_ISDIR(os.lstat(directory).st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), directory)
-    part = path + b".part"
-    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-    with open(handle, "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(part, path)
+    write_whole(path, lambda stream: stream.write(data))

@@ -29,7 +29,9 @@ from runark.archive.purge import purge
 from runark.archive.result import Result
 from runark.archive.retention import Keep
 from runark.archive.root import DIRECTORY, lock_roots
+from runark.archive.trash import check_trash
 from runark.archive.watch import Budget, Watch
+from runark.archive.whole_file import write_whole
 from runark.errors import CapReached, InvalidArgument, OperationFailed, RunarkError
 from runark.names import PathLike, escape, json_path
 
@@ -219,6 +221,8 @@ class _Night:
 
     def _steps(self, root: bytes, watch: Watch) -> None:
         policy = self.policy
+        if policy.trash_days:
+            check_trash(root)
         if policy.trash_days and self.execute and not watch.stopped:
             before = time.time() - policy.trash_days * _DAY
             self.purged = purge(root, before, self.run, jobs=policy.jobs, engine=policy.engine, control=watch)
@@ -287,11 +291,9 @@ def _read_state(root: bytes) -> dict[str, Any]:
 
 def _write_state(root: bytes, state: dict[str, Any]) -> None:
     path = os.path.join(root, DIRECTORY, _STATE)
-    part = b"%b.%d" % (path, os.getpid())
+    data = json.dumps({"schema": SCHEMA, **state}).encode() + b"\n"
     try:
-        with open(part, "w", encoding="ascii") as stream:
-            json.dump({"schema": SCHEMA, **state}, stream)
-        os.replace(part, path)
+        write_whole(path, lambda stream: stream.write(data))
     except OSError:
         # No room or no right in `.runark`: the cap on growth then has nothing to compare with.
         return

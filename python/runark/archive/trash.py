@@ -17,6 +17,7 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -24,10 +25,10 @@ from typing import NamedTuple
 
 from runark.archive.leftovers import archived_name, session_of_leftover
 from runark.engine.protocol import FORMATS, ArchiveJob, Fault, Outcome
-from runark.errors import OperationFailed
+from runark.errors import OperationFailed, UnsafePath
 from runark.names import escape
 
-__all__ = ["Lying", "bring_back", "lying", "prepare_purge", "put", "tidy"]
+__all__ = ["Lying", "bring_back", "check_trash", "lying", "prepare_purge", "put", "tidy"]
 
 _SESSIONS = b".sessions"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -46,6 +47,20 @@ class Lying(NamedTuple):
     def whole(self) -> bool:
         """Nothing of it has been removed."""
         return os.path.basename(self.path) == os.path.basename(self.session)
+
+
+def check_trash(root: bytes) -> None:
+    """Raises `UnsafePath` if somebody else could reach what is put into the trash of a root."""
+    for path, others in ((os.path.join(root, b".runark"), 0o022), (_trash(root), 0o077)):
+        try:
+            status = os.lstat(path)
+        except FileNotFoundError:
+            return
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & others:
+            raise UnsafePath(
+                f"{escape(path)} is not a directory of this user's alone, so sessions in the trash would not be safe there;"
+                f" remove or chown it, chmod go-{'w' if others == 0o022 else 'rwx'}, or leave --trash-days away"
+            )
 
 
 def put(root: bytes, run: str, outcome: Outcome) -> Outcome:

@@ -9,6 +9,7 @@ import stat
 from collections.abc import Callable, Sequence
 from typing import BinaryIO, NamedTuple
 
+from runark.archive.whole_file import write_whole
 from runark.errors import InvalidArgument, OperationFailed
 from runark.names import escape
 from runark.report.figures import Report
@@ -72,18 +73,8 @@ def write_report(report: Report, target: Target) -> None:
     """Write the file whole or not at all; one that is there is replaced. Raises `OperationFailed` naming it."""
     write = _writer(target.form)
     path = os.path.realpath(target.path)  # of a symbolic link the file behind it is replaced
-    part = os.path.join(os.path.dirname(path), b".runark-report-" + os.urandom(8).hex().encode() + b".part")
     try:
-        try:
-            with open(part, "xb") as stream:
-                write(report, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(part, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(part)
-            raise
+        write_whole(path, lambda stream: write(report, stream))
     except OSError as error:
         raise OperationFailed(f"{escape(target.path)}: cannot write the report: {error.strerror or error}") from error
 

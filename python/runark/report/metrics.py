@@ -5,12 +5,12 @@ Alert on the age of `runark_nightly_last_success_timestamp_seconds`, not on a fa
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator
 
 from runark.archive.nightly import Night
+from runark.archive.whole_file import write_whole
 from runark.errors import OperationFailed
 from runark.names import escape
 
@@ -27,12 +27,9 @@ def write_metrics(path: bytes, night: Night, code: int) -> None:
     The time of the last success is taken over from the file if this run was none. Raises `OperationFailed`.
     """
     success = time.time() if code in _GOOD else _last_success(path)
-    part = b"%b.%d" % (path, os.getpid())
+    text = "".join(line + "\n" for line in metric_lines(night, code, success))
     try:
-        with open(part, "w", encoding="utf-8") as stream:
-            stream.writelines(line + "\n" for line in metric_lines(night, code, success))
-        os.chmod(part, 0o644)
-        os.replace(part, path)
+        write_whole(path, lambda stream: stream.write(text.encode()))
     except OSError as error:
         raise OperationFailed(f"cannot write metrics to {escape(path)}: {error.strerror}") from error
 
