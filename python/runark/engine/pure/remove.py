@@ -1,4 +1,4 @@
-"""Rechecking and removing one session: steps 5 and 6 of the gate.
+"""Rechecking and removing one session: steps 5 and 6 of the gate, and what `discard` does.
 
 `recheck` sees that every recorded entry is still the one that was recorded. `entomb` renames the session to its
 tombstone. `remove` then unlinks exactly the recorded entries, bottom up and through handles, each after a last look;
@@ -50,7 +50,7 @@ def recheck(place: Place, name: bytes, entries: list[Entry], handles: Handles) -
             key_of(os.stat(name, dir_fd=place.fd, follow_symlinks=False)) != top.key
             or key_of(os.fstat(top.fd)) != top.key
         ):
-            raise Changed("the session directory changed after it was packed")
+            raise Changed("the session directory changed after it was recorded")
         for entry in entries:
             parent = entry.parent
             if parent is not None:
@@ -60,14 +60,14 @@ def recheck(place: Place, name: bytes, entries: list[Entry], handles: Handles) -
                     directory = parent.fd if parent.fd >= 0 else handles.get(parent)
                     status = os.stat(entry.name, dir_fd=directory, follow_symlinks=False)
                 if key_of(status) != entry.key:
-                    raise Changed(f"{escape(entry.path)} changed after it was packed")
+                    raise Changed(f"{escape(entry.path)} changed after it was recorded")
             # root is asked too: a file server may take it for nobody
             if entry.kind == "dir" and not _writable(handles.get(entry)):
                 path = session + b"/" + entry.path if entry.path else session
                 reason = "directory is not writable, so the session cannot be removed; chmod u+w it, or keep the source"
                 raise Failure(Fault("unlink", path, errno.EACCES, reason))
     except (FileNotFoundError, NotADirectoryError):
-        raise Changed(f"{escape(entry.path) or 'the session directory'} vanished after it was packed") from None
+        raise Changed(f"{escape(entry.path) or 'the session directory'} vanished after it was recorded") from None
     except OSError as cause:
         raise failure("stat", session + b"/" + entry.path if entry.path else session, cause) from cause
 
@@ -88,14 +88,14 @@ def _is_being_written(entry: Entry, handles: Handles) -> bool:
         os.close(fd)
 
 
-def entomb(place: Place, top: Entry) -> bytes:
+def entomb(place: Place, top: Entry, word: bytes = b"removing") -> bytes:
     """Rename the session to its tombstone; the tombstone's name. Raises `Changed`, `Failure`.
 
     `top`: the session directory as it was recorded. If the name has got another directory since, that one is nobody's
     to remove and gets its name back.
     """
     name = top.name
-    tombstone = b".%b.removing-%b" % (name, random_name())
+    tombstone = b".%b.%b-%b" % (name, word, random_name())
     try:
         sys.rename_noreplace(place.fd, name, place.fd, tombstone)
         assert top.key is not None
@@ -104,7 +104,7 @@ def entomb(place: Place, top: Entry) -> bytes:
             rename_back(place, tombstone, name)
             raise Changed("the session directory was replaced")
     except FileNotFoundError:
-        raise Changed("the session directory vanished after it was packed") from None
+        raise Changed("the session directory vanished after it was recorded") from None
     except OSError as cause:
         raise failure("rename", place.join(name), cause) from cause
     return tombstone
@@ -118,10 +118,13 @@ def rename_back(place: Place, tombstone: bytes, name: bytes) -> None:
         raise failure("rename", place.join(tombstone), cause, f"rename it to {escape(name)} by hand") from cause
 
 
-def remove(place: Place, tombstone: bytes, entries: list[Entry], handles: Handles) -> int:
+def remove(
+    place: Place, tombstone: bytes, entries: list[Entry], handles: Handles, *, heed_writers: bool = True
+) -> int:
     """Remove exactly the entries, the last in order first; the number of their inodes.
 
-    `handles` are those of `recheck` (a rename does not close them). A cancel does not stop it. Raises `Stopped`.
+    `handles` are those of `recheck` (a rename does not close them). `heed_writers`: a file that somebody has open for
+    writing is a change. A cancel does not stop it. Raises `Stopped`.
     """
     session = place.join(tombstone)
     removed = 0
@@ -132,7 +135,7 @@ def remove(place: Place, tombstone: bytes, entries: list[Entry], handles: Handle
         for entry in entries:
             if entry.kind == "dir" and not entry.names.issuperset(list_names(handles.get(entry))):
                 raise Changed(f"something new appeared in {escape(entry.path) or 'the session directory'}")
-        if place.leases:
+        if heed_writers and place.leases:
             # Nobody can open these files by name any more: who has none open for writing now, never will.
             for entry in entries:
                 if entry.kind == "file" and entry.parent is not None and _is_being_written(entry, handles):

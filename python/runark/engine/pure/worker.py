@@ -79,6 +79,10 @@ def runner(verb: str, options: Any, level: int, control: Control) -> Runner:
 
         restore_options: RestoreOptions = options
         return lambda jobs: (restore(job, restore_options, control) for job in jobs)
+    if verb == "discard":
+        from runark.engine.pure.discard import discard
+
+        return lambda jobs: (discard(job, control) for job in jobs)
     from runark.engine.pure.verify import verify
 
     verify_options: VerifyOptions = options
