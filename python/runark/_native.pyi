@@ -6,7 +6,19 @@ A fault is `(op, path, errno, message)`; limits are the fields of `Limits` in or
 
 from typing import final
 
-__all__ = ["ScanTask", "Task", "__version__", "archive", "debug", "discard", "members", "restore", "scan", "seals", "verify"]
+__all__ = [
+    "ScanTask",
+    "Task",
+    "__version__",
+    "archive",
+    "debug",
+    "discard",
+    "members",
+    "restore",
+    "scan",
+    "seals",
+    "verify",
+]
 
 __version__: str
 debug: bool

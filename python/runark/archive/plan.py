@@ -33,7 +33,6 @@ from runark.record import STALE_NS, Life, life
 __all__ = ["Jobs", "Plan", "Skip", "plan"]
 
 SCHEMA = 1
-_KINDS = ("session", "archive", "part", "tombstone", "staging", "aside")
 _SESSION = KINDS.index("session")
 _UNKNOWN = STATUSES.index("unknown")
 
@@ -200,7 +199,7 @@ def plan(
         layouts=layouts,
         config=config,
         measure=measure,
-        kinds=_KINDS,
+        kinds=KINDS,
         keep_skipped=True,
         jobs=jobs,
         engine=engine,

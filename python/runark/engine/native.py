@@ -133,7 +133,7 @@ class NativeEngine:
         return NativeTask(_native.verify(list(paths), workers=options.jobs, limits=_limits(options.limits)))
 
     def discard(self, jobs: Sequence[DiscardJob], workers: int) -> NativeTask:
-        return NativeTask(_native.discard([tuple(job) for job in jobs], workers=workers))
+        return NativeTask(_native.discard([(job.path, job.device, job.inode) for job in jobs], workers=workers))
 
     def seals(self, paths: Sequence[bytes], jobs: int) -> list[Seal | Fault | None]:
         found: list[Seal | Fault | None] = []

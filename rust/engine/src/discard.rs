@@ -88,7 +88,7 @@ fn run(job: &DiscardJob, dirs: &mut DirBuffer, outcome: &mut Outcome) -> Result<
             let left = show(&hidden);
             outcome
                 .notes
-                .push(format!("{removed} entries were removed; what is left is in {left}, to be discarded again"));
+                .push(format!("{removed} entries are gone; what is left is in {left}, to be discarded again"));
             Err(stop)
         }
     }

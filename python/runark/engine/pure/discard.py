@@ -85,7 +85,7 @@ def _discard(place: Place, name: bytes, job: DiscardJob) -> tuple[int, int]:
             freed = remove(place, hidden, entries, handles, heed_writers=False)
         except Stopped as stop:
             if begun or stop.removed:
-                note = f"{stop.removed} entries were removed; what is left is in {escape(hidden)}, to be discarded again"
+                note = f"{stop.removed} entries are gone; what is left is in {escape(hidden)}, to be discarded again"
                 raise _Left(stop.cause, place.join(hidden), note) from stop
             rename_back(place, hidden, name)
             raise stop.cause from stop

@@ -118,9 +118,7 @@ def rename_back(place: Place, tombstone: bytes, name: bytes) -> None:
         raise failure("rename", place.join(tombstone), cause, f"rename it to {escape(name)} by hand") from cause
 
 
-def remove(
-    place: Place, tombstone: bytes, entries: list[Entry], handles: Handles, *, heed_writers: bool = True
-) -> int:
+def remove(place: Place, tombstone: bytes, entries: list[Entry], handles: Handles, *, heed_writers: bool = True) -> int:
     """Remove exactly the entries, the last in order first; the number of their inodes.
 
     `handles` are those of `recheck` (a rename does not close them). `heed_writers`: a file that somebody has open for

@@ -252,7 +252,7 @@ def record_session(
 
     If something in it changed so recently that a next change might not show, it waits and lists again. `young`: raise
     `Skipped` if an entry's mtime is at or after this (regular files only with `examine`). `claim`: lock the session as
-    long as its handle is open; raise `Skipped` if another process has it. `odd` as for `listing`. Raises what that does.
+    long as its handle is open; raise `Skipped` if another process has it. `odd`, and what is raised: as for `listing`.
     """
     waited = False
     while True:
