@@ -69,7 +69,7 @@ class _Tap(logging.Handler):
         return True
 
     def _adjust(self) -> None:
-        """Let through what the lowest session wants. A level that somebody else has set meanwhile is the logger's own."""
+        """Let through what the lowest session wants. A level somebody else has set meanwhile is the logger's own."""
         if self._logger.level != self._set:
             self._before = self._logger.level
         wanted = min((sink.level for sink in self._sinks), default=logging.CRITICAL)
@@ -78,8 +78,7 @@ class _Tap(logging.Handler):
             self._logger.setLevel(self._set)
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Without the lock of `logging.Handler`: the session's handlers have their own, and sessions do not wait for each
-        other."""
+        """Without the lock of `logging.Handler`: a session's handlers have their own, and no session waits for another."""
         sink = self._sink()
         if sink is None:
             self._last_resort(record)
@@ -120,7 +119,9 @@ def logging_to(config: LogConfig | None, directory: Path, *, whole_process: bool
         return
     sink = _Sink(config.logger_name, config.level_number, handlers, whole_process)
     with _lock:
-        _taps.setdefault(sink.logger_name, _Tap(sink.logger_name)).add(sink)
+        if sink.logger_name not in _taps:
+            _taps[sink.logger_name] = _Tap(sink.logger_name)
+        _taps[sink.logger_name].add(sink)
     token = _current.set(sink)
     try:
         yield

@@ -56,12 +56,14 @@ class Session:
             _release(directory)
 
     def withdraw(self) -> None:
-        """Takes back a session in which nothing has happened: removes its directory, if nothing else is in it."""
-        directory, self._directory = self._directory, -1
-        with contextlib.suppress(OSError):
-            os.unlink(MARKER, dir_fd=directory)
-            os.rmdir(self.path)
-        _release(directory)
+        """Takes back a session that could not begin: removes its directory, or ends it if there is something in it."""
+        if os.listdir(self._directory) == [os.fsdecode(MARKER)]:
+            directory, self._directory = self._directory, -1
+            with contextlib.suppress(OSError):
+                os.unlink(MARKER, dir_fd=directory)
+                os.rmdir(self.path)
+            _release(directory)
+        self.end()
 
 
 def hold(path: Path, started: float) -> Session | None:

@@ -87,7 +87,7 @@ class SessionDir:
                 raise _failed(path, error) from error
 
     def prune_candidates(self) -> list[Path]:
-        """The sessions that `prune` would remove now, the oldest first. Nothing is changed. Raises `OperationFailed`."""
+        """The sessions `prune` would remove now, the oldest first; nothing is changed. Raises `OperationFailed`."""
         return [found.path for found in candidates(self._rules())]
 
     def prune(
