@@ -78,7 +78,7 @@ class _Tap(logging.Handler):
             self._logger.setLevel(self._set)
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Without the lock of `logging.Handler`: a session's handlers have their own, and no session waits for another."""
+        """Without the lock of `logging.Handler`: sessions have handlers of their own and do not wait for each other."""
         sink = self._sink()
         if sink is None:
             self._last_resort(record)
