@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from runark.session.reconcile import Ghost as Ghost
     from runark.session.reconcile import reconcile as reconcile
 
-# Where each public name lives. Not here: `archive` and `session`, packages that can be called, and `io` and `repro`.
-_MODULES = ("archive", "io", "repro", "session")
+# Where each public name lives. Not here: `archive` and `session`, packages that can be called, and `io`, `repro` and `workdir`.
+_MODULES = ("archive", "io", "repro", "session", "workdir")
 _HOMES = {
     "ArchiveList": "runark.archive.list",
     "Control": "runark.archive.control",
@@ -114,6 +114,7 @@ __all__ = [
     "session",
     "treat",
     "verify",
+    "workdir",
 ]
 
 
