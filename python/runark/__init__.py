@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from runark.archive.doctor import Diagnosis as Diagnosis
     from runark.archive.doctor import examine as examine
     from runark.archive.doctor import treat as treat
+    from runark.archive.drill import drill as drill
     from runark.archive.filters import Filters as Filters
     from runark.archive.list import ArchiveList as ArchiveList
     from runark.archive.list import list_archive as list_archive
@@ -61,6 +62,7 @@ _HOMES = {
     "RunarkError": "runark.errors",
     "Scan": "runark.archive.scan",
     "SessionManager": "runark.session.manager",
+    "drill": "runark.archive.drill",
     "examine": "runark.archive.doctor",
     "treat": "runark.archive.doctor",
     "archive_existing": "runark.archive.compat",
@@ -99,6 +101,7 @@ __all__ = [
     "archive_existing",
     "archive_session_dir",
     "archive_sessions",
+    "drill",
     "examine",
     "io",
     "list_archive",

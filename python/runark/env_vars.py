@@ -18,4 +18,7 @@ SESSION = "RUNARK_SESSION"
 NOTIFY_URL = "RUNARK_NOTIFY_URL"
 """Where `notify=True` sends its message: a URL apprise understands, or several separated by spaces."""
 
-__all__ = ["COMPLETE", "ENGINE", "NOTIFY_URL", "OUT_DIR", "SESSION"]
+SLURM_JOB_END_TIME = "SLURM_JOB_END_TIME"
+"""When the job ends, in seconds since 1970: `runark nightly` is over before. SLURM sets it."""
+
+__all__ = ["COMPLETE", "ENGINE", "NOTIFY_URL", "OUT_DIR", "SESSION", "SLURM_JOB_END_TIME"]

@@ -10,33 +10,28 @@ Built in are those below; others come from `runark.yaml`:
         marker: done.flag                                  # optional: a relative path that must exist in it
         time: '%Y%m%dT%H%M%S'                              # optional: as strptime reads it
 
-The file is looked for in the root, then in the working directory, unless it is named. User layouts are tried before
-the built-in ones. Patterns are regular expressions in the form of `runark.patterns`.
+User layouts are tried before the built-in ones. Patterns are regular expressions in the form of `runark.patterns`.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from runark import configuration
+from runark.configuration import Document
 from runark.engine.protocol import Rule
-from runark.errors import ConfigError, InvalidArgument
-from runark.names import escape
+from runark.errors import InvalidArgument
 from runark.patterns import regex
 from runark.record import MARKER
 
 if TYPE_CHECKING:
     from yaml import Node
 
-__all__ = ["BUILT_IN", "CONFIG_NAME", "Layout", "choose", "find_config", "load_config", "rules_of", "started"]
-
-CONFIG_NAME = "runark.yaml"
-_MAX_CONFIG = 1 << 20
+__all__ = ["BUILT_IN", "Layout", "choose", "load_config", "rules_of", "started"]
 
 
 @dataclass(frozen=True)
@@ -95,7 +90,7 @@ def choose(names: Sequence[str] = (), user: Sequence[Layout] = ()) -> tuple[Layo
     unknown = set(names) - {layout.name for layout in layouts}
     if unknown:
         known = ", ".join(layout.name for layout in layouts)
-        raise InvalidArgument(f"no layout is called {min(unknown)!r}; known are {known} (see {CONFIG_NAME})")
+        raise InvalidArgument(f"no layout is called {min(unknown)!r}; known are {known} (see {configuration.NAME})")
     return tuple(layout for layout in layouts if not names or layout.name in names)
 
 
@@ -123,131 +118,64 @@ def started(layout: Layout, path: bytes) -> datetime | None:
 # ------------------------------------------------------------------------------------------------ runark.yaml
 
 
-def find_config(root: bytes, cwd: bytes) -> bytes | None:
-    """The configuration that holds for `root`: the one in it, else the one in the working directory.
-
-    A file that belongs to somebody else than the user and root is refused with `ConfigError`: it decides what is
-    archived, and whoever can write into a shared root could put one there.
-    """
-    for directory in (root, cwd):
-        path = os.path.join(directory, CONFIG_NAME.encode())
-        try:
-            status = os.stat(path)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as error:
-            raise ConfigError(f"{escape(path)}: {error.strerror}; make it readable or remove it") from error
-        if status.st_uid not in (0, os.geteuid()) or status.st_mode & stat.S_IWOTH:
-            raise ConfigError(
-                f"{escape(path)} belongs to another user or can be written by everybody;"
-                f" name it with --config (config= in Python) to trust it, or remove it"
-            )
-        return path
-    return None
-
-
 def load_config(path: bytes) -> tuple[Layout, ...]:
     """The layouts of a `runark.yaml`. Raises `ConfigError` naming file, line and key."""
-    import yaml
-
-    shown = escape(path)
-    try:
-        with open(path, "rb") as stream:
-            text = stream.read(_MAX_CONFIG + 1)
-    except OSError as error:
-        raise ConfigError(f"{shown}: {error.strerror}; name a readable file with --config") from error
-    if len(text) > _MAX_CONFIG:
-        raise ConfigError(f"{shown}: larger than {_MAX_CONFIG} bytes; is it the right file?")
-    try:
-        document = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark is not None else ""
-        raise ConfigError(f"{shown}{line}: not valid YAML: {getattr(error, 'problem', None) or error}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{shown}: not UTF-8 at byte {error.start}") from error
-    if document is None:
-        return ()
-    return _Config(shown).layouts(document)
+    return _Reader(configuration.load(path)).layouts()
 
 
-class _Config:
-    """Reads the nodes of the YAML document, so that every complaint can name its line."""
+class _Reader:
+    """Reads layouts from the nodes of a document."""
 
-    def __init__(self, shown: str) -> None:
-        import yaml
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._complaint = document.complaint
 
-        self.shown, self._yaml = shown, yaml
-
-    def complaint(self, node: Node, key: str, why: str) -> ConfigError:
-        return ConfigError(f"{self.shown}, line {node.start_mark.line + 1}, {key}: {why}")
-
-    def layouts(self, document: Node) -> tuple[Layout, ...]:
-        top = self._mapping(document, "(top)", {"layouts"})
-        entries = top.get("layouts")
-        if entries is None or entries.tag == "tag:yaml.org,2002:null":
+    def layouts(self) -> tuple[Layout, ...]:
+        entries = self._document.nodes.get("layouts")
+        if entries is None:
             return ()
-        if not isinstance(entries, self._yaml.SequenceNode):
-            raise self.complaint(entries, "layouts", "must be a list")
         found: dict[str, Layout] = {}
-        for number, entry in enumerate(entries.value, 1):
+        for number, entry in enumerate(self._document.sequence(entries, "layouts"), 1):
             key = f"layouts[{number}]"
             layout = self._layout(entry, key)
             if layout.name in found or any(layout.name == known.name for known in BUILT_IN):
-                raise self.complaint(entry, f"{key}.name", f"there is a layout called {layout.name!r} already")
+                raise self._complaint(entry, f"{key}.name", f"there is a layout called {layout.name!r} already")
             found[layout.name] = layout
         return tuple(found.values())
 
     def _layout(self, entry: Node, key: str) -> Layout:
-        nodes = self._mapping(entry, key, {"name", "pattern", "parent", "marker", "time"})
-        texts = {name: self._text(node, f"{key}.{name}") for name, node in nodes.items()}
+        nodes = self._document.mapping(entry, key, {"name", "pattern", "parent", "marker", "time"})
+        texts = {name: self._document.text(node, f"{key}.{name}") for name, node in nodes.items()}
         for needed in ("name", "pattern"):
             if needed not in texts:
-                raise self.complaint(entry, key, f"{needed!r} is missing")
+                raise self._complaint(entry, key, f"{needed!r} is missing")
         name = texts["name"]
         if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
-            raise self.complaint(nodes["name"], f"{key}.name", "may hold letters, digits, '_', '.' and '-' only")
+            raise self._complaint(nodes["name"], f"{key}.name", "may hold letters, digits, '_', '.' and '-' only")
         patterns: dict[str, bytes] = {}
         for part in ("pattern", "parent"):
             if part in texts:
                 try:
                     patterns[part] = regex(texts[part], f"the {part} of layout {name!r}")
                 except InvalidArgument as error:
-                    raise self.complaint(nodes[part], f"{key}.{part}", str(error)) from error
+                    raise self._complaint(nodes[part], f"{key}.{part}", str(error)) from error
         if re.fullmatch(patterns["pattern"], b"") or re.fullmatch(patterns["pattern"], b".runark"):
-            raise self.complaint(nodes["pattern"], f"{key}.pattern", "matches any name; say what sessions are called")
+            raise self._complaint(nodes["pattern"], f"{key}.pattern", "matches any name; say what sessions are called")
         marker = texts.get("marker")
         if marker is not None and (
             marker.startswith("/") or "\0" in marker or any(part in ("", ".", "..") for part in marker.split("/"))
         ):
-            raise self.complaint(nodes["marker"], f"{key}.marker", f"{marker!r} is not a plain relative path")
+            raise self._complaint(nodes["marker"], f"{key}.marker", f"{marker!r} is not a plain relative path")
         time = texts.get("time", "")
         if time:
             self._check_time(nodes["time"], f"{key}.time", time, texts)
         rule = Rule(name, patterns["pattern"], patterns.get("parent"), marker.encode() if marker else None)
-        return Layout(rule, time, self.shown)
+        return Layout(rule, time, self._document.shown)
 
     def _check_time(self, node: Node, key: str, time: str, texts: dict[str, str]) -> None:
         try:
             datetime.strptime(datetime(2026, 2, 13, 14, 30, 15).strftime(time), time)
         except ValueError as error:
-            raise self.complaint(node, key, f"{time!r} is not a format strptime reads: {error}") from error
+            raise self._complaint(node, key, f"{time!r} is not a format strptime reads: {error}") from error
         if not any("(?P<time>" in texts.get(part, "") for part in ("pattern", "parent")):
-            raise self.complaint(node, key, "mark where the time stands in the pattern: (?P<time>...)")
-
-    def _mapping(self, node: Node, key: str, allowed: set[str]) -> dict[str, Node]:
-        if not isinstance(node, self._yaml.MappingNode):
-            raise self.complaint(node, key, f"must be a mapping with {', '.join(sorted(allowed))}")
-        entries: dict[str, Node] = {}
-        for name, value in node.value:
-            if name.value not in allowed:
-                raise self.complaint(name, f"{key}.{name.value}", f"unknown key; known: {', '.join(sorted(allowed))}")
-            if name.value in entries:
-                raise self.complaint(name, f"{key}.{name.value}", "stands here twice")
-            entries[name.value] = value
-        return entries
-
-    def _text(self, node: Node, key: str) -> str:
-        if not isinstance(node, self._yaml.ScalarNode) or not node.value or node.tag == "tag:yaml.org,2002:null":
-            raise self.complaint(node, key, "must be a text")
-        return str(node.value)
+            raise self._complaint(node, key, "mark where the time stands in the pattern: (?P<time>...)")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["JsonPath", "PathLike", "escape", "from_json_path", "json_path", "to_bytes"]
+__all__ = ["JsonPath", "PathLike", "below", "escape", "from_json_path", "json_path", "to_bytes"]
 
 PathLike = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -19,6 +19,11 @@ JsonPath = str | dict[str, str]
 def to_bytes(path: PathLike) -> bytes:
     """The path as the system has it."""
     return os.fsencode(path)
+
+
+def below(path: bytes, base: bytes) -> bytes:
+    """The path as seen from `base`, an absolute directory above it."""
+    return path[len(base.rstrip(b"/")) + 1 :]
 
 
 def escape(name: bytes | str) -> str:

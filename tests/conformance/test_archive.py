@@ -287,16 +287,17 @@ def test_same_name_in_different_directories(engine: Engine, tmp_path: Path) -> N
     assert os.listdir(one) == os.listdir(two) == [name + b".tar.gz"]
 
 
+@pytest.mark.parametrize("mark", [".noarchive", ".keep"])
 @pytest.mark.parametrize("archived", ["not", "without the mark", "with the mark"])
-def test_marked_is_left_alone(engine: Engine, tmp_path: Path, archived: str) -> None:
+def test_marked_is_left_alone(engine: Engine, tmp_path: Path, archived: str, mark: str) -> None:
     session = Path(os.fsdecode(make(tmp_path / NAME, plain(7))))
     if archived == "without the mark":
         assert archive_one(engine, session, keep_source=True).action == "kept"
-    (session / ".noarchive").touch()
+    (session / mark).touch()
     if archived == "with the mark":
         command = ("tar", "--format=posix", "-czf", f"{session}.tar.gz", "-C", str(tmp_path), NAME)
         subprocess.run(command, check=True)
     before = snapshot(tmp_path)
     outcome = archive_one(engine, session)
-    assert (outcome.action, outcome.reason) == ("skipped", "marked with .noarchive"), outcome
+    assert (outcome.action, outcome.reason) == ("skipped", f"marked with {mark}"), outcome
     assert_same(before, snapshot(tmp_path))

@@ -205,12 +205,19 @@ def test_status(engine: Engine, tmp_path: Path) -> None:
 def test_marked(engine: Engine, tmp_path: Path) -> None:
     make(
         tmp_path / "r",
-        {A: {".noarchive": ""}, B: {"sub": {".noarchive": ""}}, "x": {".noarchive": "", C: {}, "y": {D: {}}}, E: {}},
-    )
-    expected = {A: "marked", B: "selected", f"x/{C}": "marked", f"x/y/{D}": "marked", E: "selected"}
+        {
+            A: {".noarchive": ""}, B: {"sub": {".noarchive": "", ".keep": ""}},
+            "x": {".noarchive": "", C: {}, "y": {D: {}}},
+            "z": {".keep": "", E: {}, F: {".keep": ""}},
+        },
+    )  # fmt: skip
+    # `.keep` above a session is what people put into empty directories for git.
+    expected = {
+        A: "marked", B: "selected", f"x/{C}": "marked", f"x/y/{D}": "marked", f"z/{E}": "selected", f"z/{F}": "marked",
+    }  # fmt: skip
     assert verdicts(engine, tmp_path / "r", measure=True) == expected
     # Without going through the session its own mark is not seen; packing sees it.
-    assert verdicts(engine, tmp_path / "r") == {**expected, A: "selected"}
+    assert verdicts(engine, tmp_path / "r") == {**expected, A: "selected", f"z/{F}": "selected"}
 
 
 def test_times(engine: Engine, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_as_a_module() -> None:
     assert done.stdout == runark("--version").out
 
 
-@pytest.mark.parametrize("verb", ["", "scan", "archive", "restore", "verify", "list", "completion"])
+@pytest.mark.parametrize("verb", ["", "scan", "archive", "restore", "verify", "list", "schedule", "completion"])
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_help(verb: str, flag: str) -> None:
     done = runark(*([verb] if verb else []), flag).ok()

@@ -76,7 +76,10 @@ class Runner:
 
     def write(self, text: str, name: str = "job.py") -> Path:
         path = self.directory / name
-        path.write_text(textwrap.dedent(text))
+        text = textwrap.dedent(text)
+        # An earlier process may be about to read it: never empty, not even for a moment.
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
         return path
 
     def command(self, name: str, *arguments: str) -> list[str]:

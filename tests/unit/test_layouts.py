@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from runark.configuration import find as find_config
 from runark.errors import ConfigError, InvalidArgument
-from runark.layouts import BUILT_IN, Layout, choose, find_config, load_config, started
+from runark.layouts import BUILT_IN, Layout, choose, load_config, started
 
 BY_NAME = {layout.name: layout for layout in BUILT_IN}
 

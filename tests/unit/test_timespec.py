@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from runark.archive.timespec import parse_age, parse_time
+from runark.archive.timespec import parse_age, parse_span, parse_time
 from runark.errors import InvalidArgument
 
 S = 1_000_000_000
@@ -133,3 +133,17 @@ def test_ages_as_text_and_points() -> None:
 def test_refused_ages(age: str | float) -> None:
     with pytest.raises(InvalidArgument):
         parse_age(age, NOW)
+
+
+@pytest.mark.parametrize(
+    ("text", "length"),
+    [("3h", 3 * H), ("1h 30m", 90 * 60 * S), ("90s", 90 * S), ("PT2H", 2 * H), ("1.5d", 36 * H), ("1w", 7 * D)],
+)
+def test_lengths(text: str, length: int) -> None:
+    assert parse_span(text) == length
+
+
+@pytest.mark.parametrize("text", ["", "3", "2026-01-31", "@5", "1mo", "1y", "P1M", "0h", "30m 1h", "-1h", "soon"])
+def test_no_lengths(text: str) -> None:
+    with pytest.raises(InvalidArgument, match=r"^max-duration: "):
+        parse_span(text, "max-duration")

@@ -1,27 +1,35 @@
 """archive: carry a plan out. The engine packs, proves, publishes and removes; policy says which, how many, and stops.
 
 1. Lock the roots.
-2. Hand the jobs to the engine, root by root (each has its reserve), in slices that keep memory bounded.
+2. Hand the jobs to the engine, root by root (each has its reserve and its audit), in slices that keep memory bounded.
 3. Add the outcomes up; stop when asked, or when too many fail.
 4. Top up the reserves, unlock.
+
+Root may have every session archived with its owner's identity; sessions may go to the trash instead of being removed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
+from runark.archive.audit import Audit, new_run
 from runark.archive.control import Control, drive
 from runark.archive.guard import check_session
 from runark.archive.plan import Plan
 from runark.archive.result import Result, Tally
 from runark.archive.root import lock_roots, reserve_directory
+from runark.archive.trash import put
+from runark.archive.watch import Budget, Watch
 from runark.archive.workers import default_jobs
 from runark.engine import load
-from runark.engine.protocol import FORMATS, ArchiveJob, ArchiveOptions, Engine, Outcome, Progress
+from runark.engine.as_user import archive_as
+from runark.engine.protocol import FORMATS, ArchiveJob, ArchiveOptions, Engine, Outcome, Progress, Task
 from runark.errors import InvalidArgument, OperationFailed
 from runark.names import PathLike, escape
 
@@ -44,6 +52,11 @@ def archive(
     jobs: int | None = None,
     max_failures: int | None = MAX_FAILURES,
     keep_outcomes: bool = False,
+    trash: bool = False,
+    as_owner: bool = False,
+    budget: Budget | None = None,
+    run: str = "",
+    locked: bool = False,
     engine: str | None = None,
     control: Control | None = None,
 ) -> Result:
@@ -56,6 +69,11 @@ def archive(
     jobs           number of workers; by default as the filesystem suggests
     max_failures   stop when more sessions than this have failed (not: changed or skipped); None: never
     keep_outcomes  keep every outcome in the result, not only the problems
+    trash          move what was archived into the root's trash (docs/nightly.md) instead of removing it
+    as_owner       for root: work on each session with the identity of the user it belongs to
+    budget         the time it has; nothing is begun near its end
+    run            its name in the audit, in the form of `audit.new_run`; by default a new one
+    locked         the caller holds the roots (`runark.archive.root.lock_roots`)
     engine         by default the one that made the plan
     control        to stop it and to follow it
 
@@ -63,23 +81,31 @@ def archive(
     is no exception but an outcome. KeyboardInterrupt is passed on after what was begun has been finished or rolled
     back.
     """
-    control = control or Control()
     worker = load(engine or plan.scan.engine)
-    options = check_options(format, level, jobs or default_jobs(plan.roots[0]), keep_source, verify)
-    tally = Tally("archive", worker.name, keep_outcomes)
-    run = _Run(worker, options, control, tally, max_failures)
+    workers = jobs or default_jobs(plan.roots[0])
+    options = check_options(format, level, workers, keep_source or trash, verify)
     parts = [(root, *_range_of(plan, root)) for root in plan.roots]
-    with lock_roots([_lockable(plan, *part) for part in parts]) as notes:
+    locks = [_lockable(plan, *part) for part in parts]
+    watch = Watch(control or Control(), locks, budget)
+    tally = Tally("archive", worker.name, keep_outcomes)
+    work = _Run(worker, options, watch, tally, max_failures)
+    work.as_owner = as_owner and os.geteuid() == 0
+    run = run or new_run()
+    with nullcontext(()) if locked else lock_roots(locks, lambda: watch.stop("lock")) as notes:
         tally.notes.extend(notes)
-        control.begin("archive", len(plan.jobs))
-        for root, begin, end in parts:
-            run.reserve = reserve_directory(root)
-            run.older_than_ns = plan.scan.older_than_ns
-            for at in range(begin, end, SLICE):
-                if not (control.stopped or plan.scan.stopped):
-                    run.work(plan.jobs[at : min(at + SLICE, end)])
-    stopped = control.stopped or plan.scan.stopped or ("budget" if plan.left else "")
-    return tally.result(faults=plan.faults, stopped=stopped, left=plan.left + len(plan.jobs) - run.given)
+        watch.begin("archive", len(plan.jobs))
+        for lock, (root, begin, end) in zip(locks, parts, strict=True):
+            work.reserve = reserve_directory(root)
+            work.older_than_ns = plan.scan.older_than_ns
+            with Audit(lock, run, "archive", worker.name) as work.audit:
+                work.trash = run if trash else ""
+                for at in range(begin, end, SLICE):
+                    if not (watch.stopped or plan.scan.stopped):
+                        work.work(plan.jobs[at : min(at + SLICE, end)])
+                work.audit.end(tally.counts, watch.stopped)
+            tally.notes.extend([work.audit.note] if work.audit.note else [])
+    stopped = watch.stopped or plan.scan.stopped or ("budget" if plan.left else "")
+    return tally.result(faults=plan.faults, stopped=stopped, left=plan.left + len(plan.jobs) - work.given)
 
 
 def archive_sessions(
@@ -158,20 +184,59 @@ class _Run:
         self.max_failures = max_failures
         self.reserve: bytes | None = None
         self.older_than_ns: int | None = None
+        self.as_owner = False
+        """Each session is worked on by the user it belongs to."""
+        self.audit: Audit | None = None
+        self.trash = ""
+        """The run whose trash takes the sessions; empty: the engine removes them."""
         self.done = Progress(0, 0, 0, 0)
         self.given = 0
 
     def work(self, jobs: Sequence[ArchiveJob]) -> None:
+        for user, theirs in (_by_owner(jobs) if self.as_owner else {None: jobs}).items():
+            if not self.control.stopped:
+                self._work(theirs, user)
+
+    def _work(self, jobs: Sequence[ArchiveJob], user: User | None) -> None:
         options = replace(self.options, reserve=self.reserve, older_than_ns=self.older_than_ns)
-        task = self.engine.archive(jobs, options)
+        if user is None:
+            task: Task = self.engine.archive(jobs, options)
+        else:
+            task = archive_as(self.engine, jobs, options, user.uid, user.gid)
         self.given += len(jobs)
         self.done = drive(task, self.control, self._take, self.done)
 
     def _take(self, outcomes: Sequence[Outcome]) -> None:
+        if self.trash:
+            assert self.audit is not None
+            outcomes = [put(self.audit.root, self.trash, outcome) for outcome in outcomes]
+        if self.audit is not None:
+            self.audit.add(outcomes)
         self.tally.add(outcomes)
         self.control.outcomes(outcomes)
         if self.max_failures is not None and self.tally.counts["failed"] > self.max_failures:
             self.control.stop("cap")
+
+
+class User(NamedTuple):
+    """Whose sessions they are; the group is asked only of a user without an entry."""
+
+    uid: int
+    gid: int
+
+
+def _by_owner(jobs: Sequence[ArchiveJob]) -> dict[User | None, list[ArchiveJob]]:
+    """The jobs by the user whose session each is; None for those of the user of this process."""
+    found: dict[User | None, list[ArchiveJob]] = {}
+    for job in jobs:
+        user = None
+        for path in (job.path, *(os.path.join(os.path.dirname(job.path), name) for name in job.leftovers)):
+            with contextlib.suppress(FileNotFoundError):
+                status = os.lstat(path)
+                user = None if status.st_uid == os.geteuid() else User(status.st_uid, status.st_gid)
+                break
+        found.setdefault(user, []).append(job)
+    return found
 
 
 def _range_of(plan: Plan, root: bytes) -> tuple[int, int]:

@@ -7,6 +7,7 @@ drained: every job's outcome is taken, and what was begun is finished or rolled 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from runark.engine.protocol import Outcome, Progress, ScanColumns, ScanTask, Task
 
@@ -28,15 +29,24 @@ class Control:
         """`on_begin(verb, jobs)` once the number of jobs is known (0 for a scan)."""
         self._on_outcomes, self._on_progress, self._on_begin = on_outcomes, on_progress, on_begin
         self._stopped = ""
+        self._stopping: Literal["", "gently", "now"] = ""
 
     @property
     def stopped(self) -> str:
         """Empty, or why the work was asked to stop."""
         return self._stopped
 
-    def stop(self, why: str = "interrupted") -> None:
-        """Begin nothing more, finish or roll back what was begun."""
+    @property
+    def stopping(self) -> Literal["", "gently", "now"]:
+        """How: `gently`, what was begun is finished; `now`, what is not published is rolled back."""
+        return self._stopping
+
+    def stop(self, why: str = "interrupted", *, gently: bool = False) -> None:
+        """Begin nothing more; finish what was begun, or roll back what of it is not published. The first reason stays;
+        a gentle stop may be followed by one that is not."""
         self._stopped = self._stopped or why
+        if self._stopping != "now":
+            self._stopping = "gently" if gently else "now"
 
     def begin(self, verb: str, jobs: int) -> None:
         if self._on_begin is not None:
@@ -56,12 +66,12 @@ def drive(task: Task, control: Control, take: Callable[[Sequence[Outcome]], None
 
     An exception (Ctrl-C too) stops the task and goes on when the task has come to rest.
     """
-    cancelled = False
+    told = ""
     try:
         while True:
-            if control.stopped and not cancelled:
-                cancelled = True
-                task.cancel()
+            if control.stopping != told:
+                told = control.stopping
+                (task.drain if told == "gently" else task.cancel)()
             found = task.poll(POLL)
             if found is None:
                 break

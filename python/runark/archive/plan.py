@@ -1,7 +1,7 @@
 """plan: which sessions would be archived, which are left alone and why. A value; nothing is changed on disk.
 
 1. Scan the roots for sessions, and for what killed runs have left beside them.
-2. Leave out what holds the working directory and what its record says is still running.
+2. Leave out what holds the working directory, what its record says is still running, and what is to stay live.
 3. Add the sessions that exist only as a tombstone: their removal is to be finished.
 
 The rows stay in the scan's columns; a job is made when it is asked for.
@@ -21,6 +21,7 @@ from runark.archive.control import Control, finish_scan
 from runark.archive.filters import Filters
 from runark.archive.guard import ancestors_of_cwd, check_roots
 from runark.archive.leftovers import archived_name, session_of_leftover
+from runark.archive.retention import Keep, kept
 from runark.archive.scan import Scan, fault_json, scan_checked
 from runark.engine import load
 from runark.engine.protocol import KINDS, STATUSES, VERDICTS, ArchiveJob, Fault, ScanSpec
@@ -38,7 +39,8 @@ _UNKNOWN = STATUSES.index("unknown")
 
 
 class Skip(NamedTuple):
-    """A session that is left alone. `reason`: one of `VERDICTS`, `alive` or `cwd` (it holds the working directory)."""
+    """A session that is left alone. `reason`: one of `VERDICTS`, `alive`, `cwd` (it holds the working directory), or
+    `keep-last`, `keep-within`, `keep-tag`."""
 
     path: bytes
     reason: str
@@ -80,9 +82,9 @@ class Plan:
     scan: Scan
     jobs: Jobs
     left: int
-    """Sessions beyond `max_sessions`."""
+    """Sessions beyond `max_sessions` or `max_bytes`."""
     held: tuple[Skip, ...]
-    """Skips decided here: alive, working directory."""
+    """Skips decided here: alive, working directory, kept."""
     found: dict[str, int]
     """Archives, part files, tombstones, ... seen, by kind."""
     resumed: dict[str, int]
@@ -178,7 +180,9 @@ def plan(
     layouts: Sequence[str] = (),
     config: PathLike | None = None,
     measure: bool = True,
+    keep: Keep | None = None,
     max_sessions: int | None = None,
+    max_bytes: int | None = None,
     jobs: int | None = None,
     engine: str = "auto",
     control: Control | None = None,
@@ -186,12 +190,17 @@ def plan(
     """Which sessions below `roots` would be archived. The arguments are those of `runark.scan`; besides:
 
     measure       tell what would come free; without it the plan is made faster
+    keep          what stays live, though every filter lets it through
     max_sessions  no more jobs than this; the rest is counted in `Plan.left`
+    max_bytes     no more bytes of files than this, but at least one session; needs `measure`
 
     Raises as `runark.scan`, and `UnsafePath` for a root that is `/`, the system's or a home directory.
     """
-    if max_sessions is not None and max_sessions < 0:
-        raise InvalidArgument(f"max_sessions is {max_sessions}; give 0 or more")
+    for name, value in (("max_sessions", max_sessions), ("max_bytes", max_bytes)):
+        if value is not None and value < 0:
+            raise InvalidArgument(f"{name} is {value}; give 0 or more")
+    if max_bytes is not None and not measure:
+        raise InvalidArgument("max_bytes needs sizes: leave measure on")
     control = control or Control()
     found = scan_checked(
         check_roots(roots, changing=True),
@@ -205,13 +214,14 @@ def plan(
         engine=engine,
         control=control,
     )
-    return _plan(found, max_sessions, control)
+    return _plan(found, keep or Keep(), max_sessions, max_bytes, control)
 
 
-def _plan(scan: Scan, max_sessions: int | None, control: Control) -> Plan:
+def _plan(scan: Scan, keep: Keep, max_sessions: int | None, max_bytes: int | None, control: Control) -> Plan:
     rows = scan.selected()[:]  # a copy, to be added to
     held = _holding_cwd(scan)
     held.update((row, "alive") for row in _alive(scan, rows, control) if row not in held)
+    held.update((row, why) for row, why in kept(scan, rows, keep).items() if row not in held)
     if control.stopped and not scan.stopped:
         # Not every record has been read: the plan is one to look at, `archive` will not carry it out.
         scan = replace(scan, stopped=control.stopped)
@@ -228,10 +238,11 @@ def _plan(scan: Scan, max_sessions: int | None, control: Control) -> Plan:
     taken = set(leftovers) - set(only)
     resumed["S1"] = sum(1 for path in taken if _has(scan, rows, only, path))
     resumed["S2"] = sum(1 for path in _archived_too(scan) if _has(scan, rows, only, path))
-    left = 0
-    if max_sessions is not None and len(rows) > max_sessions:
-        left = len(rows) - max_sessions
-        rows = rows[:max_sessions]
+    most = min(len(rows), len(rows) if max_sessions is None else max_sessions)
+    if max_bytes is not None:
+        most = min(most, _within(scan, rows, max_bytes))
+    left = len(rows) - most
+    del rows[most:]
     kinds = Counter(scan.columns.kind)
     return Plan(
         scan=scan,
@@ -241,6 +252,16 @@ def _plan(scan: Scan, max_sessions: int | None, control: Control) -> Plan:
         found={name: kinds[index] for index, name in enumerate(KINDS) if name != "session" and kinds[index]},
         resumed={state: number for state, number in sorted(resumed.items()) if number},
     )
+
+
+def _within(scan: Scan, rows: Sequence[int], max_bytes: int) -> int:
+    """How many of these rows, from the first on, hold no more bytes of files; one in any case, or it would never go."""
+    sizes, total = scan.column("size"), 0
+    for number, row in enumerate(rows):
+        total += sizes[row] if row >= 0 else 0
+        if total > max_bytes:
+            return max(number, 1)
+    return len(rows)
 
 
 def _has(scan: Scan, rows: array[int], only: Sequence[bytes], path: bytes) -> bool:

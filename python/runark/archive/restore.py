@@ -10,10 +10,12 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from runark.archive.archives import Found, find_archives
+from runark.archive.audit import Audit, is_below, new_run
 from runark.archive.control import Control, drive
 from runark.archive.filters import Filters
 from runark.archive.leftovers import archived_name, session_of_leftover
@@ -161,12 +163,18 @@ def restore(
         tally.note_reason("skipped", reason, number)
     done, given = Progress(0, 0, 0, 0), 0
 
+    audits: list[Audit] = []
+
     def take(outcomes: Sequence[Outcome]) -> None:
+        for audit in audits:
+            audit.add([outcome for outcome in outcomes if is_below(outcome.path, audit.root)])
         tally.add(outcomes)
         control.outcomes(outcomes)
 
-    with lock_roots(todo.locks) as notes:
+    with lock_roots(todo.locks) as notes, ExitStack() as stack:
         tally.notes.extend(notes)
+        run, verb = new_run(), "restore --remove-archive" if remove_archive else "restore"
+        audits.extend(stack.enter_context(Audit(root, run, verb, worker.name)) for root in todo.locks)
         control.begin("restore", len(todo.jobs))
         for at in range(0, len(todo.jobs), SLICE):
             if control.stopped or todo.stopped:
@@ -176,6 +184,9 @@ def restore(
                 os.makedirs(directory, exist_ok=True)
             given += len(some)
             done = drive(worker.restore(some, options), control, take, done)
+        for audit in audits:
+            audit.end(tally.counts, control.stopped)
+            tally.notes.extend([audit.note] if audit.note else [])
     return tally.result(faults=todo.faults, stopped=control.stopped or todo.stopped, left=len(todo.jobs) - given)
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from runark.archive.scan import fault_json
 from runark.engine.protocol import Fault, Outcome
 from runark.names import json_path
 
-__all__ = ["PROBLEMS", "Result", "Tally", "outcome_json"]
+__all__ = ["PROBLEMS", "Result", "Tally", "outcome_json", "with_outcomes"]
 
 SCHEMA = 1
 
@@ -49,7 +49,7 @@ class Result:
     faults: tuple[Fault, ...]
     """What the scan before could not read."""
     stopped: str
-    """Empty, or why the run ended early: `interrupted`, `budget` (max_sessions), `cap` (max_failures)."""
+    """Empty, or why the run ended early: `interrupted`, `budget` (max_sessions, max_duration), `cap` (max_failures)."""
     left: int
     """Sessions that were planned and not begun."""
 
@@ -99,6 +99,22 @@ def outcome_json(outcome: Outcome) -> dict[str, Any]:
         "notes": list(outcome.notes),
         "fault": None if outcome.fault is None else fault_json(outcome.fault),
     }
+
+
+def with_outcomes(result: Result, outcomes: Sequence[Outcome], keep: bool) -> Result:
+    """The result with outcomes that were not the engine's: sessions it was not given."""
+    tally = Tally(result.verb, result.engine, keep)
+    tally.add(outcomes)
+    reasons = {action: Counter(found) for action, found in result.reasons.items()}
+    for action, found in tally.reasons.items():
+        reasons.setdefault(action, Counter()).update(found)
+    return replace(
+        result,
+        counts=dict(Counter(result.counts) + tally.counts),
+        reasons={action: dict(found) for action, found in reasons.items()},
+        problems=result.problems + tuple(tally.problems),
+        outcomes=result.outcomes + tuple(tally.outcomes),
+    )
 
 
 class Tally:

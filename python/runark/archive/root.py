@@ -1,7 +1,7 @@
 """What a run keeps in a root: the directory `.runark` with the lock, its holder and reserve files.
 
     .runark/lock          locked (flock) while a run works on the root; stays, empty
-    .runark/holder.json   who holds it; removed at the end of the run
+    .runark/holder.json   who holds it (`lease`); removed at the end of the run
     .runark/reserve-N     empty; the engine renames one into a part file when no inode is left
 
 The lock keeps two runs from doing the same work twice. Removal never rests on it: a session's gate is safe against
@@ -16,10 +16,10 @@ import errno
 import fcntl
 import os
 import stat
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
+from runark.archive.lease import Heart, Lease, who
 from runark.errors import OperationFailed, RootLocked, UnsafePath
 from runark.names import escape
 
@@ -35,17 +35,20 @@ _HELD = (errno.EWOULDBLOCK, errno.EAGAIN)
 
 
 @contextmanager
-def lock_roots(roots: Sequence[bytes]) -> Iterator[tuple[str, ...]]:
+def lock_roots(roots: Sequence[bytes], lost: Callable[[], None] = lambda: None) -> Iterator[tuple[str, ...]]:
     """Hold all roots, sorted; gives notes for the user. At the end the reserve files are topped up.
 
-    Raises `RootLocked` if another run holds one, `UnsafePath` if `.runark` is not a plain directory.
+    `lost`: called from a thread if another run has taken one of them over, as it may when this one showed no sign of
+    life for long. Raises `RootLocked` if another run holds one, `UnsafePath` if `.runark` is not a plain directory.
     """
     with ExitStack() as stack:
         notes: list[str] = []
+        leases: list[Lease] = []
         for root in sorted(set(roots)):
-            note = stack.enter_context(_locked(root))
-            if note:
-                notes.append(note)
+            note, lease = stack.enter_context(_locked(root))
+            notes += [note] if note else []
+            leases += [lease] if lease is not None else []
+        stack.callback(Heart(leases, lost).stop)
         yield tuple(notes)
 
 
@@ -70,7 +73,7 @@ def top_up(root: bytes) -> str:
 
 
 @contextmanager
-def _locked(root: bytes) -> Iterator[str]:
+def _locked(root: bytes) -> Iterator[tuple[str, Lease | None]]:
     directory = os.path.join(root, DIRECTORY)
     note = ""
     try:
@@ -88,18 +91,27 @@ def _locked(root: bytes) -> Iterator[str]:
         note = f"{escape(directory)}: no lock file ({error.strerror}); going on, each session is guarded by itself"
         handle = _open_to_lock(root)
     try:
-        note = _flock(handle, root) or note
-        if note:
-            yield note
-            return
+        refused = _flock(handle, root)
+        lease = None if note else _lease(directory, handle, not refused)
         try:
-            _write_holder(directory)
-            yield ""
-            top_up(root)
+            yield note or refused, lease
+            if not note:
+                top_up(root)
         finally:
-            _remove_holder(directory)
+            if lease is not None:
+                lease.end()
     finally:
         os.close(handle)
+
+
+def _lease(directory: bytes, lock: int, flocked: bool) -> Lease | None:
+    """Best effort: the lock holds without it, a second run only could not say whose it is."""
+    try:
+        return Lease(directory, lock, flocked)
+    except OSError as error:
+        if isinstance(error, RootLocked) or error.errno not in (*_NO_ROOM, *_NO_WRITE):
+            raise
+        return None
 
 
 def _flock(handle: int, root: bytes) -> str:
@@ -108,7 +120,7 @@ def _flock(handle: int, root: bytes) -> str:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in _HELD:
-            raise RootLocked(_who(root)) from error
+            raise RootLocked(who(root)) from error
         if error.errno not in _CANNOT_LOCK:
             raise OperationFailed(f"cannot lock {escape(root)}: {error.strerror}") from error
         return f"{escape(root)} cannot be locked ({error.strerror}); going on, each session is guarded by itself"
@@ -130,63 +142,3 @@ def _open_to_lock(root: bytes) -> int:
         return os.open(os.path.join(root, DIRECTORY, b"lock"), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except (FileNotFoundError, PermissionError):
         return os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-
-
-def _write_holder(directory: bytes) -> None:
-    """Best effort: the lock holds without it, a second run only could not say whose it is."""
-    import json
-    import socket
-
-    from runark import __version__
-    from runark.archive.owners import user_name
-
-    holder = {
-        "schema": 1,
-        "user": user_name(os.geteuid()),
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "started": int(time.time()),
-        "version": __version__,
-    }
-    flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        handle = os.open(os.path.join(directory, b"holder.json"), flags, 0o644)
-        try:
-            os.write(handle, json.dumps(holder).encode() + b"\n")
-        finally:
-            os.close(handle)
-    except OSError as error:
-        if error.errno not in (*_NO_ROOM, *_NO_WRITE):
-            raise
-
-
-def _remove_holder(directory: bytes) -> None:
-    try:
-        os.unlink(os.path.join(directory, b"holder.json"))
-    except (FileNotFoundError, PermissionError):  # never written, see above
-        return
-
-
-def _who(root: bytes) -> str:
-    """The sentence for `RootLocked`."""
-    import json
-
-    path = os.path.join(root, DIRECTORY, b"holder.json")
-    advice = "wait for it to end or stop it there; the lock ends with its process, nothing needs to be removed"
-    try:
-        with open(path, "rb") as stream:
-            holder = json.loads(stream.read(4096))
-        age = max(0, int(time.time()) - int(holder["started"]))
-        who = f"user {escape(str(holder['user']))} on host {escape(str(holder['host']))}, pid {int(holder['pid'])}"
-        since = f"for {_span(age)} (runark {escape(str(holder['version']))})"
-    except (OSError, ValueError, KeyError, TypeError):
-        # Just being written, or left away for lack of room: the lock is held all the same.
-        return f"{escape(root)} is locked by another run that has left no name; {advice}"
-    return f"{escape(root)} is locked by {who}, {since}; {advice}"
-
-
-def _span(seconds: int) -> str:
-    for unit, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds // length} {unit}s"
-    return f"{seconds} seconds"

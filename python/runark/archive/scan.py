@@ -16,6 +16,7 @@ from itertools import compress
 from operator import not_, or_
 from typing import Any, NamedTuple
 
+from runark import configuration
 from runark import layouts as known_layouts
 from runark.archive.control import Control, finish_scan
 from runark.archive.filters import Filters
@@ -222,10 +223,10 @@ def layouts_for(
     if config is not None:
         return known_layouts.choose(names, known_layouts.load_config(os.fsencode(config)))
     here = cwd() or b"/"
-    files = {known_layouts.find_config(root, here) for root in roots}
+    files = {configuration.find(root, here) for root in roots}
     if len(files) > 1:
         raise InvalidArgument(
-            f"the roots have different {known_layouts.CONFIG_NAME} files; give the roots one at a time,"
+            f"the roots have different {configuration.NAME} files; give the roots one at a time,"
             " or the file that holds for all with --config"
         )
     file = files.pop() if files else None

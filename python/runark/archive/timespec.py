@@ -21,7 +21,7 @@ from fractions import Fraction
 
 from runark.errors import InvalidArgument
 
-__all__ = ["Age", "parse_age", "parse_time"]
+__all__ = ["Age", "parse_age", "parse_span", "parse_time"]
 
 Age = str | int | float | timedelta | datetime
 """What `older_than` and its kin take: text in the grammar above, days as a number, a span, or a point in time."""
@@ -105,8 +105,34 @@ def parse_age(age: Age, now_ns: int, option: str = "age") -> int:
     return now_ns - int(days * _DAY)
 
 
+def parse_span(text: str, option: str = "time") -> int:
+    """A length of time (`3h`, `1h 30m`, `PT90S`; a day has 24 hours) in nanoseconds, more than 0.
+
+    Raises `InvalidArgument`, beginning with `option`, for anything else; months and years have no fixed length.
+    """
+    words = text.strip()
+    try:
+        parts = _parts(words)
+    except ValueError as error:
+        raise InvalidArgument(f"{option}: {text!r} is no possible time: {error}") from error
+    if parts is None:
+        raise InvalidArgument(f"{option}: cannot read {text!r}; write how long, as 90s, 45m, 3h or 1h 30m")
+    length = {**_EXACT, **{unit: days * _DAY for unit, days in _CALENDAR.items()}}
+    if not parts.keys() <= length.keys():
+        raise InvalidArgument(f"{option}: {text!r}: months and years have no fixed length; write days or hours")
+    span = int(sum(amount * length[unit] for unit, amount in parts.items()))
+    if span <= 0:
+        raise InvalidArgument(f"{option}: {text!r} is no time at all; write how long, as 3h")
+    return span
+
+
+def _parts(text: str) -> dict[str, Fraction] | None:
+    """Unit -> amount of a span, largest unit first; None if it is none."""
+    return _iso_parts(text) if text[:1] in ("P", "p") else _friendly_parts(text)
+
+
 def _span(text: str, now_ns: int) -> int | None:
-    parts = _iso_parts(text) if text[:1] in ("P", "p") else _friendly_parts(text)
+    parts = _parts(text)
     if parts is None:
         return None
     moved, exact = now_ns, 0

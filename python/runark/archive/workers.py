@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["default_jobs", "filesystem_of"]
+__all__ = ["default_jobs", "filesystem_of", "is_network"]
 
 _LOCAL_MOST = 64
 _NETWORK_LEAST = 16
@@ -24,10 +24,13 @@ _NETWORK = frozenset((
 def default_jobs(path: bytes) -> int:
     """The number of workers for the filesystem of `path`, at least 1."""
     cores = _cores()
+    return max(cores, _NETWORK_LEAST) if is_network(path) else min(cores, _LOCAL_MOST)
+
+
+def is_network(path: bytes) -> bool:
+    """Whether other hosts may see the filesystem of `path`; FUSE is taken for such a one."""
     kind = filesystem_of(path)
-    if kind in _NETWORK or kind.startswith("fuse"):
-        return max(cores, _NETWORK_LEAST)
-    return min(cores, _LOCAL_MOST)
+    return kind in _NETWORK or kind.startswith("fuse")
 
 
 def _cores() -> int:

@@ -23,6 +23,8 @@ from runark.cli.options import (
 )
 from runark.cli.work import Work, finish, show_result, tell, tell_faults, working
 from runark.engine.protocol import FORMATS
+from runark.errors import InvalidArgument
+from runark.names import escape
 
 __all__ = ["archive"]
 
@@ -50,6 +52,12 @@ __all__ = ["archive"]
     show_default=True,
     help="Stop when more have failed; exit 4.",
 )
+@click.option(
+    "--plan-out",
+    type=click.Path(path_type=bytes),
+    metavar="FILE",
+    help="Write the plan to FILE, for `runark apply`.",
+)
 @limit_option(20)
 @json_option
 @events_option
@@ -64,6 +72,7 @@ def archive(
     verify: Literal["hash", "compare"],
     max_sessions: int | None,
     max_failures: int,
+    plan_out: bytes | None,
     limit: int,
     as_json: bool,
     events: bytes | None,
@@ -74,6 +83,10 @@ def archive(
     Without --execute the plan is printed: what would be archived, what is left alone and why, what would come free.
     """
     check_options(format_, level, 1, keep_source, verify)
+    if plan_out is not None and execute:
+        raise InvalidArgument(
+            "--plan-out writes a plan to be looked at; carry it out with runark apply, without --execute"
+        )
     with working(common.quiet, events=events if execute else None) as work:
         todo = plan(
             *root,
@@ -98,6 +111,20 @@ def archive(
                 max_failures=max_failures,
                 control=work.control,
             )
+    if result is None and plan_out is not None and not todo.scan.stopped:
+        from runark.archive.plan_file import write_plan
+
+        digest = write_plan(
+            plan_out,
+            todo,
+            layouts=common.layouts,
+            config=common.config,
+            format=format_,
+            level=level,
+            keep_source=keep_source,
+            verify=verify,
+        )
+        tell(f"plan written to {escape(plan_out)}, SHA-256 {digest}")
     if result is None:
         _show_plan(todo, limit, as_json, work)
     else:

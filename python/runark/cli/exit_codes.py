@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from runark.archive.nightly import Night
 from runark.archive.result import Result
 from runark.errors import CapReached, InvalidArgument, NotADirectory, RootLocked, RunarkError, SourceMissing, UnsafePath
 
@@ -16,6 +17,7 @@ __all__ = [
     "USAGE",
     "WORK_LEFT",
     "of_error",
+    "of_night",
     "of_result",
 ]
 
@@ -27,13 +29,13 @@ USAGE = 2
 PARTIAL = 3
 """Done, but some sessions or archives failed, changed, are damaged or could not be read."""
 CAP = 4
-"""A safety cap (--max-failures) was hit; nothing further was removed."""
+"""A safety cap (--max-failures, --max-remove, ...) was hit; nothing further was removed."""
 NO_ROOT = 10
 """A path given does not exist, or is not a directory where one is needed."""
 LOCKED = 11
 """Another run holds the root."""
 WORK_LEFT = 75
-"""Stopped by a budget (--max-sessions), work is left: run again."""
+"""Stopped by a budget (--max-sessions, --max-duration, time, a STOP file), work is left: run again."""
 SIGNALLED = 128
 """Plus the signal's number: 130 after Ctrl-C, 143 after SIGTERM; what was begun is finished or rolled back."""
 
@@ -55,6 +57,23 @@ def of_result(result: Result) -> int:
     """The code for a run that went to its end or was stopped by a budget or a cap."""
     if result.stopped == "cap":
         return CAP
+    if result.stopped == "lock":
+        return LOCKED
     if result.problems or result.faults:
         return PARTIAL
-    return WORK_LEFT if result.stopped == "budget" else OK
+    return WORK_LEFT if result.stopped else OK
+
+
+_GRAVEST = (CAP, FATAL, USAGE, NO_ROOT, LOCKED, PARTIAL, WORK_LEFT, OK)
+
+
+def of_night(night: Night) -> int:
+    """The gravest of the codes of its roots."""
+    codes = {WORK_LEFT if night.stopped else OK}
+    for root in night.roots:
+        codes.update(map(of_result, root.parts))
+        if root.error is not None:
+            codes.add(of_error(root.error))
+        elif root.plan is not None and root.plan.faults:
+            codes.add(PARTIAL)
+    return next(code for code in _GRAVEST if code in codes)

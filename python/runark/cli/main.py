@@ -26,8 +26,13 @@ _VERBS = {
     "restore": ("runark.cli.restore", "restore", "Print what would be restored, or restore it."),
     "verify": ("runark.cli.verify", "verify", "Read archives through and say which are sound."),
     "list": ("runark.cli.list", "list_", "Tell what archives hold."),
+    "nightly": ("runark.cli.nightly", "nightly", "Archive every root by a policy, within a budget."),
+    "apply": ("runark.cli.apply", "apply", "Carry out a plan written by archive --plan-out."),
+    "undo": ("runark.cli.undo", "undo", "Bring archived sessions back, by name or by run."),
+    "config": ("runark.cli.config", "config", "Check runark.yaml, or show what it comes to."),
     "doctor": ("runark.cli.doctor", "doctor", "Explain what killed runs have left, or clear it up."),
     "reconcile": ("runark.cli.reconcile", "reconcile", "Find sessions whose process was killed, or move them."),
+    "schedule": ("runark.cli.schedule", "schedule", "Print a unit, crontab line or batch script for every night."),
     "completion": ("runark.cli.completion", "completion", "Print the completion script for a shell."),
 }
 

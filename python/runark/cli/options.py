@@ -15,6 +15,7 @@ from runark.engine.protocol import STATUSES, Limits
 __all__ = [
     "Common",
     "common_options",
+    "common_options_with",
     "events_option",
     "filter_options",
     "json_option",
@@ -36,13 +37,29 @@ class Common(NamedTuple):
     quiet: bool
 
 
-def paths_argument(name: str) -> Callable[[F], F]:
+def paths_argument(name: str, *, required: bool = True) -> Callable[[F], F]:
     """One or more paths, as bytes, unchecked: the verbs say more than click could."""
-    return click.argument(name.lower(), metavar=f"{name}...", nargs=-1, required=True, type=click.Path(path_type=bytes))
+    shown = f"{name}..." if required else f"[{name}]..."
+    return click.argument(name.lower(), metavar=shown, nargs=-1, required=required, type=click.Path(path_type=bytes))
 
 
 def common_options(command: F) -> F:
     """The flags of `Common`; the command gets them as `common`."""
+    return common_options_with(
+        click.option("--config", type=click.Path(path_type=bytes), metavar="FILE", help="Instead of ROOT/runark.yaml.")
+    )(command)
+
+
+def common_options_with(config: Callable[[Any], Any]) -> Callable[[F], F]:
+    """The flags of `Common`, with a `--config` of one's own."""
+
+    def decorate(command: F) -> F:
+        return _common_options(command, config)
+
+    return decorate
+
+
+def _common_options(command: F, config: Callable[[Any], Any]) -> F:
 
     def wrapped(*args: Any, **values: Any) -> Any:
         context = click.get_current_context()
@@ -63,7 +80,7 @@ def common_options(command: F) -> F:
             "--jobs", "-j", type=click.IntRange(1), metavar="N", help="Workers. Default: by cores and filesystem."
         ),
         click.option("--layout", multiple=True, metavar="NAME", help="Only sessions of this layout (repeatable)."),
-        click.option("--config", type=click.Path(path_type=bytes), metavar="FILE", help="Instead of ROOT/runark.yaml."),
+        config,
         click.option("--quiet", "-q", is_flag=True, help="No progress and no summary; errors only."),
     )
     return _apply(flags, command, wrapped)

@@ -27,15 +27,18 @@ class Display:
         self._bar: Any = None
         self._verb, self._total = "", 0
         self._began = self._told = clock()
+        self._last = Progress(0, 0, 0, 0)
 
     def begin(self, verb: str, jobs: int) -> None:
         """A verb begins; `jobs` is 0 if nobody knows how many."""
         self.close()
         self._verb, self._total = verb, jobs
         self._began = self._told = self._clock()
+        self._last = Progress(0, 0, 0, 0)
 
     def progress(self, now: Progress) -> None:
         """The counters as they stand."""
+        self._last = now
         if self._quiet:
             return
         at = self._clock()
@@ -46,6 +49,12 @@ class Display:
         elif at - self._told >= PLAIN_EVERY:
             self._told = at
             print(self._line(now, at - self._began), file=sys.stderr, flush=True)
+
+    def status(self) -> str:
+        """How far the work is, in a line."""
+        if not self._verb:
+            return "runark: nothing is begun yet"
+        return self._line(self._last, self._clock() - self._began)
 
     def close(self) -> None:
         """Take the bar away."""

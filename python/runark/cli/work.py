@@ -15,7 +15,7 @@ from runark.cli.progress import Display
 from runark.cli.signals import Signals
 from runark.engine.protocol import Fault, Outcome
 
-__all__ = ["Work", "finish", "show_result", "tell", "tell_faults", "working"]
+__all__ = ["Work", "finish", "show_result", "tell", "tell_faults", "tell_problems", "working"]
 
 _OPEN_FILES = 65_536
 
@@ -28,8 +28,11 @@ class Work(NamedTuple):
 
 
 @contextmanager
-def working(quiet: bool, *, unit: str = "sessions", events: bytes | None = None) -> Iterator[Work]:
-    """Signals stop the work, progress is shown, outcomes are written to `events` as they come."""
+def working(
+    quiet: bool, *, unit: str = "sessions", events: bytes | None = None, budget: bool = False
+) -> Iterator[Work]:
+    """Signals stop the work, progress is shown, outcomes are written to `events` as they come. `budget`: see
+    `Signals`."""
     _allow_many_files()
     with ExitStack() as stack:
         display = Display(quiet, unit)
@@ -38,7 +41,7 @@ def working(quiet: bool, *, unit: str = "sessions", events: bytes | None = None)
         if events is not None:
             take = _Events(stack.enter_context(open(events, "a", encoding="ascii"))).take
         control = Control(take, display.progress, display.begin)
-        yield Work(control, stack.enter_context(Signals(control)))
+        yield Work(control, stack.enter_context(Signals(control, display.status, budget=budget)))
 
 
 def _allow_many_files() -> None:
@@ -76,17 +79,24 @@ def tell_faults(faults: Sequence[Fault]) -> None:
             tell(line)
 
 
-def show_result(result: Result, as_json: bool, quiet: bool) -> None:
-    """The summary on stdout, what needs a person on stderr."""
-    from runark.report.text import FAULTS_SHOWN, outcome_line, result_lines, write_lines
+def tell_problems(result: Result) -> None:
+    """The notes of a run and what went wrong with sessions, on stderr."""
+    from runark.report.text import FAULTS_SHOWN, outcome_line
 
     for note in result.notes:
         tell(note)
-    tell_faults(result.faults)
     for outcome in result.problems[:FAULTS_SHOWN]:
         tell(outcome_line(outcome))
     if len(result.problems) > FAULTS_SHOWN:
         tell(f"... and {len(result.problems) - FAULTS_SHOWN:,} more (--json or --events tells all)")
+
+
+def show_result(result: Result, as_json: bool, quiet: bool) -> None:
+    """The summary on stdout, what needs a person on stderr."""
+    from runark.report.text import result_lines, write_lines
+
+    tell_faults(result.faults)
+    tell_problems(result)
     if as_json:
         import json
 

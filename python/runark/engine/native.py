@@ -52,6 +52,9 @@ class NativeTask:
             return None
         return [Outcome(*fields[:12], None if fields[12] is None else Fault(*fields[12])) for fields in outcomes]
 
+    def drain(self) -> None:
+        self._task.cancel()
+
     def cancel(self) -> None:
         self._task.cancel()
 

@@ -70,8 +70,8 @@ STATUSES: tuple[str, ...] = ("unknown", "success", "error", "finished", "running
 VERDICTS: tuple[str, ...] = (
     "selected",
     "running",  # below RUNNING/
-    "marked",  # `.noarchive` in a directory above it within the root, or in the session, if that is gone through; else
-    # `archive` skips it
+    "marked",  # `.noarchive` in a directory above it within the root, or that or `.keep` in the session, if that is
+    # gone through; else `archive` skips it
     "status",  # not one of ScanSpec.statuses
     "owner",  # not the owner asked for
     "mtime",  # the directory's own mtime is outside changed_after/changed_before
@@ -309,6 +309,13 @@ class Task(Protocol):
 
     def cancel(self) -> None:
         """Begin nothing more, roll back what is not published, end the step under way. Every job gets its outcome."""
+        ...
+
+    def drain(self) -> None:
+        """Begin nothing more and finish what was begun; a job that was not begun gets the outcome `cancelled`.
+
+        What was begun keeps to the limits. `cancel` may follow.
+        """
         ...
 
     def progress(self) -> Progress: ...

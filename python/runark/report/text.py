@@ -10,6 +10,7 @@ from typing import TextIO
 
 from runark.archive.doctor import Finding
 from runark.archive.list import Listed
+from runark.archive.nightly import Night
 from runark.archive.owners import user_name
 from runark.archive.plan import Plan
 from runark.archive.restore import RestorePlan
@@ -25,6 +26,7 @@ __all__ = [
     "finding_lines",
     "list_lines",
     "member_lines",
+    "night_lines",
     "outcome_line",
     "plan_lines",
     "restore_plan_lines",
@@ -39,7 +41,7 @@ _owner = lru_cache(maxsize=None)(user_name)
 
 _WHY = {
     "running": "below RUNNING/",
-    "marked": "marked with .noarchive",
+    "marked": "marked with .keep or .noarchive",
     "status": "other status",
     "owner": "other owner",
     "mtime": "changed outside the time asked for",
@@ -50,6 +52,9 @@ _WHY = {
     "unreadable": "unreadable",
     "alive": "still running by its record",
     "cwd": "holds the working directory",
+    "keep-last": "among the newest of its script (keep-last)",
+    "keep-within": "begun lately (keep-within)",
+    "keep-tag": "has a tag (keep-tag)",
 }
 
 
@@ -84,7 +89,7 @@ def plan_lines(plan: Plan, limit: int = 0) -> Iterator[str]:
     for state, number in plan.resumed.items():
         yield f"  of these {number:,} {states[state]}"
     if plan.left:
-        yield f"{counted(plan.left, 'session')} more, beyond --max-sessions"
+        yield f"{counted(plan.left, 'session')} more, beyond --max-sessions or --max-bytes"
     yield from _left_alone(plan.skipped)
     if plan.found.get("archive"):
         yield f"{counted(plan.found['archive'], 'archive')} already there"
@@ -160,9 +165,12 @@ def restore_plan_lines(plan: RestorePlan, content: int, entries: int, unsealed: 
 
 
 _VERBS = {
-    "archive": ("archived", "kept", "skipped", "changed", "failed", "cancelled"),
-    "restore": ("restored", "skipped", "damaged", "failed", "cancelled"),
-    "verify": ("sound", "unsealed", "damaged", "unreadable", "foreign", "cancelled"),
+    "archive": ("archived", "trashed", "kept", "skipped", "changed", "failed", "cancelled"),
+    "purge": ("purged", "skipped", "changed", "failed", "cancelled"),
+    "undo": ("undone", "failed"),
+    "restore": ("undone", "restored", "skipped", "damaged", "failed", "cancelled"),
+    "verify": ("sound", "unsealed", "damaged", "unreadable", "foreign", "skipped", "cancelled"),
+    "drill": ("sound", "unsealed", "damaged", "unreadable", "failed", "cancelled"),
 }
 
 
@@ -170,12 +178,12 @@ def result_lines(result: Result) -> Iterator[str]:
     """What was done, in a few lines."""
     counts = [f"{result.counts[name]:,} {name}" for name in _VERBS[result.verb] if result.counts.get(name)]
     yield f"{result.verb}: {', '.join(counts) or 'nothing to do'}"
-    if result.verb == "archive" and (result.counts.get("archived") or result.counts.get("kept")):
+    if result.verb == "archive" and any(result.counts.get(name) for name in ("archived", "trashed", "kept")):
         yield (
             f"  {counted(result.inodes_freed, 'inode')} freed, net of the archives; "
             f"{human_bytes(result.bytes_in)} of files in {human_bytes(result.bytes_out)} of archives"
         )
-    for action in ("skipped", "unsealed"):
+    for action in ("skipped", "sound", "unsealed"):
         for reason, number in sorted(result.reasons.get(action, {}).items()):
             yield f"  {number:,} {action}: {escape(_WHY.get(reason, reason))}"
     done = sum(number for action, number in result.counts.items() if action != "cancelled")
@@ -186,10 +194,36 @@ def result_lines(result: Result) -> Iterator[str]:
     )
     if result.stopped == "interrupted":
         yield f"  interrupted: {counted(result.left, 'job')} not begun; run again to go on"
-    elif result.stopped == "budget":
-        yield f"  stopped at --max-sessions: {counted(result.left, 'session')} left; run again to go on"
+    elif result.stopped in _STOPS:
+        what = counted(result.left, "archive" if result.verb in ("verify", "drill") else "session")
+        yield f"  {_STOPS[result.stopped]}: {what} left; run again to go on"
     elif result.stopped == "cap":
         yield f"  stopped: more failures than --max-failures allows; {counted(result.left, 'session')} not begun"
+
+
+_STOPS = {
+    "budget": "stopped by a budget",
+    "terminated": "stopped by SIGTERM",
+    "STOP": "stopped by the file .runark/STOP in the root (remove it to let runs begin)",
+    "lock": "stopped because another run has taken the root over",
+}
+
+
+def night_lines(night: Night) -> Iterator[str]:
+    """What a nightly run has done, root by root."""
+    for root in night.roots:
+        yield f"{escape(root.root)}:"
+        for part in root.parts:
+            if part.counts or part.verb == "archive":
+                yield from (f"  {line}" for line in result_lines(part))
+        if root.plan is not None and not night.executed:
+            yield from (f"  {line}" for line in plan_lines(root.plan, 5))
+        if root.error is not None:
+            yield f"  not done: {root.error}"
+    took = f"in {human_seconds(night.seconds)}"
+    yield f"nightly {night.run}: {counted(len(night.roots), 'root')} {took}" + (
+        f"; {_STOPS.get(night.stopped, night.stopped)}" if night.stopped else ""
+    )
 
 
 def outcome_line(outcome: Outcome) -> str:

@@ -28,6 +28,8 @@ pub const NO_DIR: u32 = u32::MAX;
 
 /// A file of this name keeps its directory, and the sessions below it, from being archived.
 pub const NO_ARCHIVE: &[u8] = b".noarchive";
+/// Files that keep the session they are in from being archived.
+pub const MARKS: [&[u8]; 2] = [b".keep", NO_ARCHIVE];
 
 #[derive(Debug)]
 pub struct Entry {
@@ -145,9 +147,9 @@ pub struct Tree {
 impl Tree {
     /// Refuse a session that its owner has marked.
     pub fn heed_mark(&self) -> Result<(), Stop> {
-        match self.entries.iter().any(|entry| entry.path == NO_ARCHIVE) {
-            true => Err(Stop::Skipped("marked with .noarchive".into())),
-            false => Ok(()),
+        match MARKS.iter().find(|mark| self.entries.iter().any(|entry| entry.path == **mark)) {
+            Some(mark) => Err(Stop::Skipped(format!("marked with {}", show(mark)))),
+            None => Ok(()),
         }
     }
 

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable
 
 from runark.engine.pure import sys
-from runark.engine.pure.names import NO_ARCHIVE
+from runark.engine.pure.names import MARKS
 from runark.engine.pure.walk import encode_name
 
 __all__ = ["Measured", "exists", "measure", "open_below", "vanished"]
@@ -91,7 +91,7 @@ def measure(
 ) -> Measured | None:
     """Add up every entry of the directory `name` in `parent`; None if it is gone, or if the scan was stopped meanwhile.
 
-    `device` is the parent's: mount points are not entered. With `heeds_mark` a session that holds `.noarchive` is not
+    `device` is the parent's: mount points are not entered. With `heeds_mark` a session that holds one of `MARKS` is not
     gone through. What cannot be listed or examined goes to `report`.
     """
     found = Measured()
@@ -159,7 +159,7 @@ def _add_listing(
             for entry in listing:
                 found.entries += 1
                 name = encode_name(entry.name)
-                if heeds_mark and name == NO_ARCHIVE:
+                if heeds_mark and name in MARKS:
                     found.marked = True
                 if entry.is_dir(follow_symlinks=False):
                     # counted when it is opened, which saves looking it up once more

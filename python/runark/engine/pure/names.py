@@ -9,13 +9,14 @@ from typing import NamedTuple
 from runark.engine.protocol import ASIDE, FORMATS, KINDS, STATUSES, Rule, ScanSpec
 from runark.errors import InvalidArgument
 
-__all__ = ["KIND", "NO_ARCHIVE", "OWN_DIRECTORY", "STATUS", "Names", "Pattern", "leftover", "status_below"]
+__all__ = ["KIND", "MARKS", "NO_ARCHIVE", "OWN_DIRECTORY", "STATUS", "Names", "Pattern", "leftover", "status_below"]
 
 KIND = {name: number for number, name in enumerate(KINDS)}
 STATUS = {name: number for number, name in enumerate(STATUSES)}
 
 OWN_DIRECTORY = b".runark"  # a root's locks and reserve files: never entered
 NO_ARCHIVE = b".noarchive"  # a file that keeps its directory, and the sessions below it, from being archived
+MARKS = frozenset((NO_ARCHIVE, b".keep"))  # files that keep the session they are in from being archived
 
 _STATUS_DIRS = {
     b"RUNNING": STATUS["running"],

@@ -83,6 +83,10 @@ class PureTask:
             # a pipe may be full for a moment: not the caller's to wait for
             threading.Thread(target=self._tell, name="runark-cancel", daemon=True).start()
 
+    def drain(self) -> None:
+        """See `protocol.Task.drain`."""
+        self.cancel()
+
     def progress(self) -> Progress:
         """See `protocol.Task.progress`."""
         if self._local is not None:

@@ -18,11 +18,11 @@ import time
 from runark.engine.protocol import Limits
 from runark.engine.pure import sys
 from runark.engine.pure.ends import Changed, Skipped, escape, failure
-from runark.engine.pure.names import NO_ARCHIVE
+from runark.engine.pure.names import MARKS
 
 __all__ = ["Entry", "Handles", "Key", "heed_mark", "key_of", "list_names", "record_session", "wait_for_clock"]
 
-_MARK = os.fsdecode(NO_ARCHIVE)
+_MARKS = tuple(sorted(os.fsdecode(mark) for mark in MARKS))
 
 Key = tuple[int, int, int, int, int, int]
 """Device, inode, mode, size, mtime and ctime in nanoseconds.
@@ -241,8 +241,9 @@ def wait_for_clock(ctime_ns: int) -> bool:
 
 def heed_mark(entries: list[Entry]) -> None:
     """Refuse a session that its owner has marked. Raises `Skipped`."""
-    if _MARK in entries[0].names:
-        raise Skipped("marked with .noarchive")
+    for mark in _MARKS:
+        if mark in entries[0].names:
+            raise Skipped(f"marked with {mark}")
 
 
 def record_session(

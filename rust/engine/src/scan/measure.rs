@@ -6,7 +6,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
 use crate::error::Fault;
-use crate::session::NO_ARCHIVE;
+use crate::session::MARKS;
 use crate::sys::{self, DirBuffer, Kind, Meta};
 use crate::task::Control;
 
@@ -46,7 +46,7 @@ pub(super) struct Measured {
     pub sums: Sums,
     /// The record of the session directory, if it could be taken.
     pub own: Option<Meta>,
-    /// `.noarchive` is in it; nothing else was looked at then.
+    /// One of `MARKS` is in it; nothing else was looked at then.
     pub marked: bool,
     /// It is a mount point or there is one in it, not entered.
     pub mounted: bool,
@@ -173,7 +173,7 @@ impl Measurer {
                 return; // the answer is thrown away
             }
             found.entries += 1;
-            found.marked |= heeds_mark && name == NO_ARCHIVE;
+            found.marked |= heeds_mark && MARKS.contains(&name);
             if found.marked {
                 return;
             }

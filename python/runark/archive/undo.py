@@ -1,0 +1,158 @@
+"""undo: bring archived sessions back, from the trash by a rename or else from their archives."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runark.archive.audit import Audit, new_run, read_audit
+from runark.archive.control import Control
+from runark.archive.guard import check_root
+from runark.archive.leftovers import archived_name
+from runark.archive.restore import RestorePlan, plan_restore, restore
+from runark.archive.result import Result, Tally, with_outcomes
+from runark.archive.root import lock_roots
+from runark.archive.trash import Lying, bring_back, lying
+from runark.engine.protocol import Fault, Outcome
+from runark.errors import InvalidArgument, OperationFailed
+from runark.names import PathLike, escape, from_json_path, json_path, to_bytes
+
+__all__ = ["UndoPlan", "plan_undo", "undo"]
+
+
+@dataclass(frozen=True)
+class UndoPlan:
+    """What `undo` will do."""
+
+    root: bytes
+    trashed: tuple[Lying, ...]
+    """In the trash: renamed back, the archive stays beside."""
+    archived: RestorePlan | None
+    """Only in archives: restored, the archive stays."""
+    missing: tuple[bytes, ...]
+    """Named, and neither in the trash nor archived."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema": 1,
+            "what": "undo-plan",
+            "root": json_path(self.root),
+            "trashed": [{"path": json_path(one.session), "run": one.run} for one in self.trashed],
+            "archived": None if self.archived is None else self.archived.to_json(),
+            "missing": [json_path(path) for path in self.missing],
+        }
+
+
+def plan_undo(root: PathLike, *names: PathLike, run: str | None = None, engine: str = "auto") -> UndoPlan:
+    """Which sessions would come back, and from where. Nothing is changed.
+
+    names   sessions: paths (from the root or from here), or the names of their directories
+    run     or all that this run has archived, by the root's audit
+
+    Raises `InvalidArgument` for neither or both, and for a run the audit does not know.
+    """
+    top = check_root(root, changing=True)
+    if bool(names) == (run is not None):
+        raise InvalidArgument("say what is to come back: names of sessions, or --run and the name of a run")
+    in_trash = sorted(lying(top), key=lambda one: one.run, reverse=True)
+    wanted: dict[bytes, bytes | None] = {}
+    missing: list[bytes] = []
+    if run is not None:
+        wanted = _of_run(top, run)
+    else:
+        for name in names:
+            found = _look(top, to_bytes(name), in_trash)
+            wanted.update(found)
+            missing += [] if found else [to_bytes(name)]
+    trashed: dict[bytes, Lying] = {}
+    for one in in_trash:
+        if one.session in wanted and one.whole and (run is None or one.run == run):
+            trashed.setdefault(one.session, one)
+    archives = [
+        archive
+        for path, archive in sorted(wanted.items())
+        if path not in trashed and archive is not None and os.path.lexists(archive)
+    ]
+    missing += [
+        path for path, archive in wanted.items() if path not in trashed and (archive is None or archive not in archives)
+    ]
+    planned = plan_restore(*archives, engine=engine) if archives else None
+    return UndoPlan(top, tuple(trashed[path] for path in sorted(trashed)), planned, tuple(sorted(missing)))
+
+
+def undo(todo: UndoPlan, *, engine: str = "auto", control: Control | None = None) -> Result:
+    """Bring the sessions back: those in the trash first, then those in archives. The archives stay.
+
+    A run of the next night would archive them again: a file `.keep` in a session keeps it.
+    Raises `RootLocked`. What happens to a session is an outcome (`undone`, `restored`, `failed`, ...).
+    """
+    control = control or Control()
+    tally = Tally("undo", engine, keep=True)
+    with lock_roots((todo.root,)) as notes, Audit(todo.root, new_run(), "undo", engine) as audit:
+        tally.notes.extend(notes)
+        for one in todo.trashed:
+            if control.stopped:
+                break
+            try:
+                bring_back(todo.root, one)
+                outcome = Outcome(one.session, "undone")
+            except OperationFailed as error:
+                outcome = Outcome(one.session, "failed", str(error), fault=Fault("rename", one.path, 0, str(error)))
+            _take([outcome], audit, tally, control)
+        for path in todo.missing:
+            text = "neither in the trash nor archived"
+            _take([Outcome(path, "failed", text, fault=Fault("stat", path, 0, text))], audit, tally, control)
+        audit.end(tally.counts, control.stopped)
+    result = tally.result(stopped=control.stopped)
+    if todo.archived is None or control.stopped:
+        return result
+    restored = restore(todo.archived, keep_outcomes=True, engine=engine, control=control)
+    return with_outcomes(restored, result.outcomes, keep=True)
+
+
+def _take(outcomes: Sequence[Outcome], audit: Audit, tally: Tally, control: Control) -> None:
+    audit.add(outcomes)
+    tally.add(outcomes)
+    control.outcomes(outcomes)
+
+
+def _of_run(root: bytes, run: str) -> dict[bytes, bytes | None]:
+    """Session -> archive, of all that a run has archived."""
+    found: dict[bytes, bytes | None] = {}
+    known = False
+    for line in read_audit(root):
+        if line.get("run") != run:
+            continue
+        known = True
+        if line.get("event") in ("archived", "trashed"):
+            archive = line.get("archive")
+            path = os.path.join(root, from_json_path(line["path"]))
+            found[path] = None if archive is None else os.path.join(root, from_json_path(archive))
+    if not known:
+        raise InvalidArgument(f"{escape(root)}: the audit knows no run {run!r}; see {escape(root)}/.runark/audit.jsonl")
+    return found
+
+
+def _look(root: bytes, name: bytes, in_trash: Sequence[Lying]) -> dict[bytes, bytes | None]:
+    """Sessions of this name, or at this path, by the trash and by the audit; else an archive at this path."""
+    paths = {os.path.join(root, name), os.path.abspath(name)}
+    found: dict[bytes, bytes | None] = {}
+
+    def is_it(path: bytes) -> bool:
+        return path in paths or os.path.basename(path) == name
+
+    for one in in_trash:
+        if is_it(one.session):
+            found[one.session] = None
+    for line in read_audit(root):
+        if line.get("event") in ("archived", "trashed") and line.get("archive") is not None:
+            path = os.path.join(root, from_json_path(line["path"]))
+            if is_it(path):
+                found[path] = os.path.join(root, from_json_path(line["archive"]))
+    for path in paths:
+        session = archived_name(os.path.basename(path))
+        if not found and session is not None and os.path.isfile(path):
+            found[os.path.join(os.path.dirname(path), session)] = path
+    return found
