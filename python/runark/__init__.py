@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from runark.session.reconcile import Ghost as Ghost
     from runark.session.reconcile import reconcile as reconcile
 
-# Where each public name lives. Not here: `archive` and `session`, packages that can be called, and `io`, `repro` and `workdir`.
+# Where each public name lives. Not here: `archive` and `session`, packages that can be called, and the other modules.
 _MODULES = ("archive", "io", "repro", "session", "workdir")
 _HOMES = {
     "ArchiveList": "runark.archive.list",
