@@ -15,14 +15,19 @@ use crate::error::{show, Fault, Stop};
 use crate::options::{DiscardJob, Limits, Outcome};
 use crate::remove::{entomb, recheck, remove, unbury, Unfinished};
 use crate::scan::{leftover_directory, RowKind};
-use crate::session::{gone, join, Place, Tree};
+use crate::session::{gone, join, keep_open, Place, Tree, OPEN_DIRS};
 use crate::sys::{self, DirBuffer, Kind};
 use crate::task::{guarded, Control, Task};
 use crate::walk::{walk, Kinds};
 
 /// Discard sessions in the background.
 pub fn discard(jobs: Vec<DiscardJob>, workers: usize) -> Task {
+    // A quarter of the files that may be open is left to the program around us.
+    let most = (sys::max_open() / 4 * 3).min(1 << 20) as usize;
+    let workers = workers.clamp(1, jobs.len().max(1)).min(most / 16).max(1);
+    let keep = (most / workers).saturating_sub(8).clamp(4, OPEN_DIRS);
     Task::start(workers, jobs.len(), move |control| {
+        keep_open(keep);
         let mut dirs = DirBuffer::default();
         while let Some(i) = control.take() {
             let job = &jobs[i];
@@ -86,9 +91,7 @@ fn run(job: &DiscardJob, dirs: &mut DirBuffer, outcome: &mut Outcome) -> Result<
         Err(Unfinished { stop, removed }) => {
             outcome.target = join(above, &hidden);
             let left = show(&hidden);
-            outcome
-                .notes
-                .push(format!("{removed} entries are gone; what is left is in {left}, to be discarded again"));
+            outcome.notes.push(format!("{removed} entries are gone; what is left is in {left}, to be discarded again"));
             Err(stop)
         }
     }
