@@ -98,16 +98,23 @@ def entomb(place: Place, top: Entry, word: bytes = b"removing") -> bytes:
     tombstone = b".%b.%b-%b" % (name, word, random_name())
     try:
         sys.rename_noreplace(place.fd, name, place.fd, tombstone)
-        assert top.key is not None
-        status = os.stat(tombstone, dir_fd=place.fd, follow_symlinks=False)
-        if (status.st_dev, status.st_ino) != top.key[:2]:
-            rename_back(place, tombstone, name)
-            raise Changed("the session directory was replaced")
     except FileNotFoundError:
         raise Changed("the session directory vanished after it was recorded") from None
     except OSError as cause:
         raise failure("rename", place.join(name), cause) from cause
+    if not _is(place, tombstone, top):
+        rename_back(place, tombstone, name)
+        raise Changed("the session directory was replaced")
     return tombstone
+
+
+def _is(place: Place, name: bytes, top: Entry) -> bool:
+    """Whether the name leads to the recorded directory; what cannot be seen is not taken for it."""
+    try:
+        status = os.stat(name, dir_fd=place.fd, follow_symlinks=False)
+    except OSError:
+        return False
+    return top.key is not None and (status.st_dev, status.st_ino) == top.key[:2]
 
 
 def rename_back(place: Place, tombstone: bytes, name: bytes) -> None:
