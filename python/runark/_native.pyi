@@ -27,7 +27,7 @@ debug: bool
 _Fault = tuple[str, bytes, int, str]
 _Limits = tuple[int, int, int, int, int, int]
 _Outcome = tuple[bytes, str, str, bytes, int, int, int, int, str, float, str, tuple[str, ...], _Fault | None]
-_Progress = tuple[int, int, int, int]
+_Progress = tuple[int, int, int, int, int]
 
 @final
 class Task:
@@ -37,6 +37,8 @@ class Task:
         """Wait up to `timeout` seconds for outcomes, the interpreter released; None at the end."""
 
     def cancel(self) -> None: ...
+    def drain(self) -> None: ...
+    def use(self, workers: int) -> None: ...
     def progress(self) -> _Progress: ...
 
 @final
@@ -108,8 +110,13 @@ def archive(
     older_than_ns: int | None,
     reserve: bytes | None,
     sync: str,
+    max_ops: float,
+    max_bytes: float,
 ) -> Task:
-    """Start archiving. ValueError for an unknown format, a level out of range, an unknown way to verify or sync."""
+    """Start archiving.
+
+    ValueError for an unknown format, a level out of range, an unknown way to verify or sync, a rate that is none.
+    """
 
 def restore(
     jobs: list[tuple[bytes, bytes, list[bytes]]],

@@ -76,7 +76,10 @@ def test_until_is_the_next_such_time() -> None:
 
 @pytest.mark.parametrize(
     ("span", "until", "said"),
-    [("3", None, "--time-budget"), ("soon", None, "--time-budget"), (None, "25:00", "--until"), (None, "2020-01-01", "is over")],
+    [
+        ("3", None, "--time-budget"), ("soon", None, "--time-budget"),
+        (None, "25:00", "--until"), (None, "2020-01-01", "is over"),
+    ],
 )  # fmt: skip
 def test_budgets_that_are_none(span: str | None, until: str | None, said: str) -> None:
     with pytest.raises(InvalidArgument, match=said):

@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def _session(root: Path, name: str = "S") -> Path:
 
 def _archive(session: Path, **options: object) -> Outcome:
     worker = gate.Gate(ArchiveOptions(**options), 1, Control())  # type: ignore[arg-type]
-    (outcome,) = worker.run([ArchiveJob(os.fsencode(session))])
+    (outcome,) = worker.run(deque([ArchiveJob(os.fsencode(session))]))
     return outcome
 
 
@@ -130,7 +131,7 @@ def test_an_error_while_removing_leaves_what_the_next_run_finishes(
     tombstones = [name for name in os.listdir(tmp_path) if ".removing-" in name]
     assert len(tombstones) == 1
     worker = gate.Gate(ArchiveOptions(), 1, Control())
-    (again,) = worker.run([ArchiveJob(os.fsencode(session), (os.fsencode(tombstones[0]),))])
+    (again,) = worker.run(deque([ArchiveJob(os.fsencode(session), (os.fsencode(tombstones[0]),))]))
     assert again.action == "archived", again
     assert os.listdir(tmp_path) == ["S.tar.gz"]
 

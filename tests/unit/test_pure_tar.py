@@ -39,6 +39,15 @@ def test_header_with_link_and_prefix() -> None:
     assert (parsed.path, parsed.link, parsed.flag, parsed.magic) == (b"in/here/name", b"target", b"2", "ustar")
 
 
+def test_largest_checksum() -> None:
+    """Adler-32 stands for a sum only below its modulus."""
+    name, owner = b"\xff" * 100, b"\xff" * 31
+    block = header.build(
+        name, b"", 0o7777, header.MAX_ID, header.MAX_ID, header.MAX_SIZE, header.MAX_TIME, b"0", b"", owner, owner
+    )
+    assert header.parse(block).path == name
+
+
 @pytest.mark.parametrize(
     ("path", "fields"),
     [
@@ -80,6 +89,13 @@ def test_pax_length_counts_itself() -> None:
 def test_decimal_time(time_ns: int, text: bytes) -> None:
     assert pax.decimal_time(time_ns) == text
     assert pax.parse_time(text, b"m") == time_ns
+
+
+@pytest.mark.parametrize("seconds", [0, 9, 10, 1_700_000_000, header.MAX_TIME])
+@pytest.mark.parametrize("nanos", [1, 120_000_000, 500_000_000, 999_999_999])
+def test_mtime_record(seconds: int, nanos: int) -> None:
+    text = pax.decimal_time(seconds * 10**9 + nanos)
+    assert pax.mtime_record(seconds, nanos) == pax.record(b"mtime", text)
 
 
 def test_time_is_cut_towards_the_past() -> None:

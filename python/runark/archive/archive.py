@@ -19,6 +19,7 @@ from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from runark.archive.audit import Audit, new_run
+from runark.archive.backoff import Backoff
 from runark.archive.control import Control, drive
 from runark.archive.guard import check_session
 from runark.archive.plan import Plan
@@ -57,6 +58,9 @@ def archive(
     budget: Budget | None = None,
     run: str = "",
     locked: bool = False,
+    max_ops: float = 0.0,
+    max_bytes_s: float = 0.0,
+    back_off: bool = False,
     engine: str | None = None,
     control: Control | None = None,
 ) -> Result:
@@ -74,6 +78,9 @@ def archive(
     budget         the time it has; nothing is begun near its end
     run            its name in the audit, in the form of `audit.new_run`; by default a new one
     locked         the caller holds the roots (`runark.archive.root.lock_roots`)
+    max_ops        filesystem operations a second (`ArchiveOptions.max_ops`); 0: no limit
+    max_bytes_s    content bytes read a second; 0: no limit
+    back_off       work with fewer workers while the filesystem is slow to answer
     engine         by default the one that made the plan
     control        to stop it and to follow it
 
@@ -84,6 +91,7 @@ def archive(
     worker = load(engine or plan.scan.engine)
     workers = jobs or default_jobs(plan.roots[0])
     options = check_options(format, level, workers, keep_source or trash, verify)
+    options = replace(options, max_ops=max_ops, max_bytes=max_bytes_s)
     parts = [(root, *_range_of(plan, root)) for root in plan.roots]
     locks = [_lockable(plan, *part) for part in parts]
     watch = Watch(control or Control(), locks, budget)
@@ -97,13 +105,18 @@ def archive(
         for lock, (root, begin, end) in zip(locks, parts, strict=True):
             work.reserve = reserve_directory(root)
             work.older_than_ns = plan.scan.older_than_ns
-            with Audit(lock, run, "archive", worker.name) as work.audit:
-                work.trash = run if trash else ""
+            work.trash = run if trash else ""
+            with (
+                Audit(lock, run, "archive", worker.name) as work.audit,
+                Backoff(lock, options.jobs) if back_off and end > begin else nullcontext() as work.backoff,
+            ):
                 for at in range(begin, end, SLICE):
                     if not (watch.stopped or plan.scan.stopped):
                         work.work(plan.jobs[at : min(at + SLICE, end)])
                 work.audit.end(tally.counts, watch.stopped)
             tally.notes.extend([work.audit.note] if work.audit.note else [])
+            if work.backoff is not None and work.backoff.steps_down:
+                tally.notes.append(f"{escape(root)}: slow at times; backed off {work.backoff.steps_down} times")
     stopped = watch.stopped or plan.scan.stopped or ("budget" if plan.left else "")
     return tally.result(faults=plan.faults, stopped=stopped, left=plan.left + len(plan.jobs) - work.given)
 
@@ -189,6 +202,7 @@ class _Run:
         self.audit: Audit | None = None
         self.trash = ""
         """The run whose trash takes the sessions; empty: the engine removes them."""
+        self.backoff: Backoff | None = None
         self.done = Progress(0, 0, 0, 0)
         self.given = 0
 
@@ -203,6 +217,8 @@ class _Run:
             task: Task = self.engine.archive(jobs, options)
         else:
             task = archive_as(self.engine, jobs, options, user.uid, user.gid)
+        if self.backoff is not None:
+            self.backoff.watch(task)
         self.given += len(jobs)
         self.done = drive(task, self.control, self._take, self.done)
 

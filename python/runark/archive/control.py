@@ -102,4 +102,10 @@ def finish_scan(task: ScanTask, control: Control) -> ScanColumns:
 
 
 def _sum(before: Progress, now: Progress) -> Progress:
-    return Progress(before.done + now.done, before.total, before.bytes + now.bytes, before.entries + now.entries)
+    return Progress(
+        before.done + now.done,
+        before.total,
+        before.bytes + now.bytes,
+        before.entries + now.entries,
+        before.operations + now.operations,
+    )

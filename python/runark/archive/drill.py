@@ -94,8 +94,8 @@ def drill(
         if control.stopped:
             break
         begun = time.perf_counter()
-        outcome = replace(_Trial(path, worker, limits or Limits(), control).run(place), path=path, target=b"")
-        outcome = replace(outcome, milliseconds=(time.perf_counter() - begun) * 1000)
+        outcome = _Trial(path, worker, limits or Limits(), control).run(place)._replace(path=path, target=b"")
+        outcome = outcome._replace(milliseconds=(time.perf_counter() - begun) * 1000)
         tally.add([outcome])
         control.outcomes([outcome])
         control.progress(Progress(sum(tally.counts.values()), len(chosen), tally.bytes_in, tally.entries))
@@ -144,15 +144,15 @@ class _Trial(NamedTuple):
         restored = self._restore(copy, tree)
         if restored.action != "restored":
             fault = restored.fault
-            return replace(restored, fault=None if fault is None else replace(fault, path=self.path))
-        sound = replace(restored, action="sound" if sealed else "unsealed", reason="", notes=())
+            return restored._replace(fault=None if fault is None else replace(fault, path=self.path))
+        sound = restored._replace(action="sound" if sealed else "unsealed", reason="", notes=())
         before = os.lstat(copy).st_ino
         kind = next(name for name in FORMATS if copy.endswith(b"." + name.encode()))
         again = self._work(self.engine.archive([ArchiveJob(tree)], ArchiveOptions(kind, jobs=1, keep_source=True)))
         if again.action == "cancelled":
-            return replace(restored, action="cancelled", notes=())
+            return restored._replace(action="cancelled", notes=())
         if again.action != "kept":
-            return replace(restored, action="failed", reason=f"restored, but not compared: {again.reason}", notes=())
+            return restored._replace(action="failed", reason=f"restored, but not compared: {again.reason}", notes=())
         if os.lstat(copy).st_ino == before:
             return sound
         # The engine has found a difference, moved the copy aside and packed the tree anew.
@@ -160,15 +160,15 @@ class _Trial(NamedTuple):
         try:
             wanted, got = (self.engine.members(path, self.limits) for path in (self.path, copy))
         except RunarkError as error:
-            return replace(restored, action="failed", reason=f"restored, but not compared: {error}", notes=())
+            return restored._replace(action="failed", reason=f"restored, but not compared: {error}", notes=())
         top = os.path.basename(tree)
         renamed = sealed and wanted[0].path != top
         difference = _difference(_below_top(wanted, wanted[0].path if sealed else top), _below_top(got, top))
         if not difference and (less or renamed or not sealed):
             why = less or ("renamed since it was packed" if renamed else "no seal")
-            return replace(sound, reason=f"{why}; {_MEMBERS_ONLY}")
+            return sound._replace(reason=f"{why}; {_MEMBERS_ONLY}")
         told = difference or "; ".join(again.notes)
-        return replace(restored, action="damaged", reason=f"what was restored differs: {told}", notes=())
+        return restored._replace(action="damaged", reason=f"what was restored differs: {told}", notes=())
 
     def _restore(self, copy: bytes, tree: bytes) -> Outcome:
         """With all that this user may restore."""

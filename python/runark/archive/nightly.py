@@ -58,6 +58,9 @@ class Policy:
     caps: Caps = field(default_factory=Caps)
     allow_mount_point: bool = False
     trash_days: float = 0
+    max_ops: float = 0.0
+    max_bytes_s: float = 0.0
+    back_off: bool = True
     drill: int = 0
     scratch: bytes | None = None
     as_owner: bool = True
@@ -250,6 +253,9 @@ class _Night:
             max_failures=policy.max_failures,
             trash=policy.trash_days > 0,
             as_owner=policy.as_owner,
+            max_ops=policy.max_ops,
+            max_bytes_s=policy.max_bytes_s,
+            back_off=policy.back_off,
             run=self.run,
             locked=True,
             control=watch,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from runark.archive.audit import Audit
 from runark.archive.control import Control, drive
@@ -44,7 +43,7 @@ def purge(
                 if gone:
                     tidy(root, one)
                 # The archive is as it was: nothing of it is counted.
-                done.append(replace(outcome, path=one.session, action="purged" if gone else outcome.action, target=b""))
+                done.append(outcome._replace(path=one.session, action="purged" if gone else outcome.action, target=b""))
             audit.add(done)
             tally.add(done)
             control.outcomes(done)

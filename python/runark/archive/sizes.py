@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from runark.errors import InvalidArgument
 
-__all__ = ["parse_size", "size_range"]
+__all__ = ["parse_bytes", "parse_size", "size_range"]
 
 _SIZE = re.compile(r"([+-]?)([0-9]+)(?:b|([kmgt])(i?)b?)", re.IGNORECASE)
 _POWER = {"k": 1, "m": 2, "g": 3, "t": 4}
@@ -29,6 +29,14 @@ def parse_size(text: str) -> tuple[int | None, int | None]:
     if value >= 1 << 63:
         raise InvalidArgument(f"size {text!r} is larger than any file")
     return (None if sign == "-" else value), (None if sign == "+" else value)
+
+
+def parse_bytes(text: str) -> int:
+    """A number of bytes, as in `50M`. Raises `InvalidArgument`, also for a sign."""
+    least, most = parse_size(text)
+    if least is None or least != most or text.strip().startswith("+"):
+        raise InvalidArgument(f"size {text!r}: write a number of bytes, as in 500b, 50M, 2Gi")
+    return least
 
 
 def size_range(texts: Iterable[str]) -> tuple[int | None, int | None]:

@@ -19,7 +19,6 @@ import os
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime, timezone
 from typing import NamedTuple
 
@@ -62,7 +61,7 @@ def put(root: bytes, run: str, outcome: Outcome) -> Outcome:
             os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
     except OSError as error:
         return _failed(outcome, "rename", error)
-    return replace(outcome, action="trashed", reason="", inodes_freed=-1)
+    return outcome._replace(action="trashed", reason="", inodes_freed=-1)
 
 
 def lying(root: bytes, before: float | None = None) -> Iterator[Lying]:
@@ -212,4 +211,4 @@ def _made(root: bytes, below: bytes) -> Iterator[int]:
 
 def _failed(outcome: Outcome, op: str, error: OSError) -> Outcome:
     text = error.strerror or str(error)
-    return replace(outcome, action="failed", reason=text, fault=Fault(op, outcome.path, error.errno or 0, text))
+    return outcome._replace(action="failed", reason=text, fault=Fault(op, outcome.path, error.errno or 0, text))

@@ -19,6 +19,7 @@ from runark.cli.options import (
     filter_options,
     json_option,
     limit_option,
+    load_options,
     paths_argument,
 )
 from runark.cli.work import Work, finish, show_result, tell, tell_faults, working
@@ -58,6 +59,7 @@ __all__ = ["archive"]
     metavar="FILE",
     help="Write the plan to FILE, for `runark apply`.",
 )
+@load_options(back_off=False)
 @limit_option(20)
 @json_option
 @events_option
@@ -73,6 +75,9 @@ def archive(
     max_sessions: int | None,
     max_failures: int,
     plan_out: bytes | None,
+    max_ops: float,
+    max_bytes_s: float,
+    back_off: bool,
     limit: int,
     as_json: bool,
     events: bytes | None,
@@ -109,6 +114,9 @@ def archive(
                 verify=verify,
                 jobs=common.jobs,
                 max_failures=max_failures,
+                max_ops=max_ops,
+                max_bytes_s=max_bytes_s,
+                back_off=back_off,
                 control=work.control,
             )
     if result is None and plan_out is not None and not todo.scan.stopped:

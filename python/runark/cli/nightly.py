@@ -19,7 +19,16 @@ from runark.archive.retention import Keep
 from runark.archive.sizes import parse_size
 from runark.archive.watch import Budget
 from runark.cli import exit_codes
-from runark.cli.options import Common, common_options_with, events_option, filter_options, json_option, paths_argument
+from runark.cli.load import be_nice
+from runark.cli.options import (
+    Common,
+    common_options_with,
+    events_option,
+    filter_options,
+    json_option,
+    load_options,
+    paths_argument,
+)
 from runark.cli.policy import config_option
 from runark.cli.work import finish, tell, tell_faults, tell_problems, working
 from runark.engine.protocol import FORMATS
@@ -89,6 +98,11 @@ def caps_options(command: Any) -> Any:
     metavar="D",
     help="Keep what was archived in ROOT/.runark/trash for so many days; `runark undo` brings it back.",
 )
+@load_options(back_off=True)
+@click.option(
+    "--nice", type=click.IntRange(0, 19), default=10, show_default=True, metavar="N", help="Priority; 19: least."
+)
+@click.option("--idle-io/--usual-io", default=True, help="Use local disks only when nobody else does (default).")
 @click.option(
     "--as-owner/--as-root", default=True, help="As root: archive with each session's owner's identity (default)."
 )
@@ -126,6 +140,11 @@ def nightly(
     max_failures: int,
     trash_days: float,
     as_owner: bool,
+    max_ops: float,
+    max_bytes_s: float,
+    back_off: bool,
+    nice: int,
+    idle_io: bool,
     drill: int,
     scratch: bytes | None,
     metrics: bytes | None,
@@ -155,12 +174,16 @@ def nightly(
         drill=drill,
         scratch=scratch,
         as_owner=as_owner,
+        max_ops=max_ops,
+        max_bytes_s=max_bytes_s,
+        back_off=back_off,
         jobs=common.jobs,
         engine=common.engine,
     )
     policy.check()
     roots = root or tuple((ctx.default_map or {}).get("root", ()))
     budget = Budget.of(time_budget, until, _job_end())
+    be_nice(nice, idle_io=idle_io)
     with working(common.quiet, events=events if execute else None, budget=True) as work:
         night = run(roots, policy, execute=execute, budget=budget, control=work.control)
     code = exit_codes.of_night(night)

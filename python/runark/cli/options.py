@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import update_wrapper
 from typing import Any, NamedTuple, TypeVar, cast
 
 import click
 
 from runark.archive.filters import Filters
+from runark.archive.sizes import parse_bytes
 from runark.engine import ENGINES
 from runark.engine.protocol import STATUSES, Limits
 
@@ -21,6 +22,7 @@ __all__ = [
     "json_option",
     "limit_option",
     "limits_options",
+    "load_options",
     "paths_argument",
 ]
 
@@ -169,6 +171,58 @@ def limit_option(default: int) -> Callable[[F], F]:
         help="Rows of a table; 0: all.",
         show_default=True,
     )
+
+
+class _Rate(click.Option):
+    """An option that is also called `.../s`: click alone would take the slash for "on/off"."""
+
+    def __init__(self, decls: Sequence[str], **attributes: Any) -> None:
+        super().__init__(decls, **attributes)
+        self.opts[:0] = [name.removesuffix("-per-s") + "/s" for name in self.opts if name.endswith("-per-s")]
+
+
+def _bytes(_ctx: click.Context, _option: click.Parameter, text: str) -> int:
+    return parse_bytes(text)
+
+
+def load_options(*, back_off: bool) -> Callable[[F], F]:
+    """`--max-ops/s`, `--max-bytes/s`, `--back-off`; the command gets `max_ops`, `max_bytes_s`, `back_off`.
+
+    `back_off`: its default.
+    """
+    flags = (
+        click.option(
+            "--max-ops-per-s",
+            "max_ops",
+            cls=_Rate,
+            type=click.FloatRange(0),
+            default=0.0,
+            metavar="N",
+            help="At most so many filesystem operations a second, of all workers together.",
+        ),
+        click.option(
+            "--max-bytes-per-s",
+            "max_bytes_s",
+            cls=_Rate,
+            callback=_bytes,
+            default="0b",
+            metavar="SIZE",
+            help="Read at most so much of the sessions a second: 50M.",
+        ),
+        click.option(
+            "--back-off/--no-back-off",
+            default=back_off,
+            show_default=True,
+            help="Fewer workers while the filesystem is slow to answer.",
+        ),
+    )
+
+    def decorate(command: F) -> F:
+        for flag in reversed(flags):
+            command = flag(command)
+        return command
+
+    return decorate
 
 
 def events_option(command: F) -> F:

@@ -51,6 +51,7 @@ _CHECKS: dict[str, Callable[[str], object]] = {
     "changed-within": lambda text: parse_time(text, _now()),
     "size": parse_size,
     "max-bytes": parse_size,
+    "max-bytes-per-s": parse_size,
     "owner": parse_owner,
     "glob": patterns.glob,
     "exclude": patterns.glob,

@@ -36,7 +36,14 @@ def archive_as(engine: Engine, jobs: Sequence[ArchiveJob], options: ArchiveOptio
     # The pure engine would start interpreters, which the user may not be able to; so here each process is a worker.
     count = options.jobs if engine.name == "pure" else 1
     parts = [jobs[number::count] for number in range(min(count, len(jobs)))]
-    each = replace(options, reserve=None, jobs=max(1, options.jobs // max(1, len(parts))))
+    share = max(1, len(parts))
+    each = replace(
+        options,
+        reserve=None,
+        jobs=max(1, options.jobs // share),
+        max_ops=options.max_ops / share,
+        max_bytes=options.max_bytes / share,
+    )
     processes: list[_Process] = []
     for part in parts:
         processes.append(_Process(engine, part, each, uid, gid, processes))
@@ -76,7 +83,7 @@ class UserTask:
         """See `protocol.Task.progress`."""
         parts = [process.progress for process in self._processes]
         moved, entries = sum(part.bytes for part in parts), sum(part.entries for part in parts)
-        return Progress(self._ended, self._total, moved, entries)
+        return Progress(self._ended, self._total, moved, entries, sum(part.operations for part in parts))
 
     def _tell(self, *message: object) -> None:
         for process in self._processes:

@@ -52,11 +52,14 @@ class NativeTask:
             return None
         return [Outcome(*fields[:12], None if fields[12] is None else Fault(*fields[12])) for fields in outcomes]
 
-    def drain(self) -> None:
-        self._task.cancel()
-
     def cancel(self) -> None:
         self._task.cancel()
+
+    def drain(self) -> None:
+        self._task.drain()
+
+    def use(self, workers: int) -> None:
+        self._task.use(max(1, workers))
 
     def progress(self) -> Progress:
         return Progress(*self._task.progress())
@@ -116,6 +119,8 @@ class NativeEngine:
                 older_than_ns=options.older_than_ns,
                 reserve=options.reserve,
                 sync=options.sync,
+                max_ops=options.max_ops,
+                max_bytes=options.max_bytes,
             )
         except ValueError as error:
             raise InvalidArgument(str(error)) from None

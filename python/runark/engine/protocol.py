@@ -176,6 +176,7 @@ class Progress(NamedTuple):
     total: int  # jobs given (scan: 0)
     bytes: int  # content bytes gone through
     entries: int  # entries gone through
+    operations: int = 0  # filesystem operations made, see `ArchiveOptions.max_ops`; scan: 0
 
 
 class ScanTask(Protocol):
@@ -218,6 +219,23 @@ class ArchiveOptions:
     reserve: bytes | None = None
     """Directory with reserve files (`reserve-*`) to rename into part files when no inode is left."""
     sync: Literal["auto", "fsync", "syncfs"] = "auto"  # `fsync`: and names are not taken to become durable in order
+    max_ops: float = 0.0
+    """Filesystem operations a second, of all workers together; 0: no limit.
+
+    An operation is a request that names, examines or changes something on the filesystem: open, create, stat (by name
+    or handle), each piece of a listing, readlink, rename, link, unlink, mkdir, rmdir, change of mode, owner, time or
+    length, each attribute listed or read, sync, lock, taking and giving back a lease, asking for access or for the kind
+    of filesystem. Reading, writing, seeking and closing are none: what is read is limited by `max_bytes`.
+
+    The run as a whole keeps to the limit; what was not used may be made up for, up to one second's worth. A worker may
+    wait within a session, never while it holds a lease; a cancel ends the wait.
+    """
+    max_bytes: float = 0.0
+    """Content bytes a second that are read from sessions, of all workers together; 0: no limit.
+
+    Each byte is charged once, before it is read: when it is packed, or compared with an archive that was there already.
+    Reading again in order to verify is not charged. Large files are paid for in pieces.
+    """
 
 
 class DiscardJob(NamedTuple):
@@ -266,8 +284,7 @@ class VerifyOptions:
     limits: Limits = field(default_factory=Limits)
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How one job ended.
 
     action, of `archive`:
@@ -315,6 +332,13 @@ class Task(Protocol):
         """Begin nothing more and finish what was begun; a job that was not begun gets the outcome `cancelled`.
 
         What was begun keeps to the limits. `cancel` may follow.
+        """
+        ...
+
+    def use(self, workers: int) -> None:
+        """From now on at most so many workers begin anything, at least 1 and at most the task's `jobs`.
+
+        The others finish the sessions they have and wait. May be called at any time, also to raise the number again.
         """
         ...
 

@@ -1,11 +1,11 @@
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use runark_engine::{ArchiveJob, ArchiveOptions, Format, Sync};
+use runark_engine::{ArchiveJob, ArchiveOptions, Format, Rates, Sync};
 
 use crate::task::Task;
 
 #[pyfunction]
-#[pyo3(signature = (jobs, *, format, level, workers, keep_source, verify, older_than_ns, reserve, sync))]
+#[pyo3(signature = (jobs, *, format, level, workers, keep_source, verify, older_than_ns, reserve, sync, max_ops, max_bytes))]
 #[allow(clippy::too_many_arguments)] // named in Python, one for each option
 pub fn archive(
     jobs: Vec<(Vec<u8>, Vec<Vec<u8>>)>,
@@ -17,6 +17,8 @@ pub fn archive(
     older_than_ns: Option<i64>,
     reserve: Option<Vec<u8>>,
     sync: &str,
+    max_ops: f64,
+    max_bytes: f64,
 ) -> PyResult<Task> {
     let bad = |what: &str, text: &str| PyValueError::new_err(format!("unknown {what}: {text}"));
     let format = Format::parse(format).ok_or_else(|| bad("format", format))?;
@@ -36,7 +38,14 @@ pub fn archive(
         "syncfs" => Sync::Syncfs,
         _ => return Err(bad("way to sync", sync)),
     };
+    for (what, rate) in [("max_ops", max_ops), ("max_bytes", max_bytes)] {
+        if !(rate.is_finite() && rate >= 0.0) {
+            return Err(PyValueError::new_err(format!("{what} is {rate}; give a number above 0, or 0 for no limit")));
+        }
+    }
+    let rates = Rates { operations: max_ops, bytes: max_bytes };
     let jobs = jobs.into_iter().map(|(path, leftovers)| ArchiveJob { path, leftovers }).collect();
-    let options = ArchiveOptions { format, level, jobs: workers, keep_source, compare, older_than_ns, reserve, sync };
+    let options =
+        ArchiveOptions { format, level, jobs: workers, keep_source, compare, older_than_ns, reserve, sync, rates };
     Ok(Task(runark_engine::gate::archive(jobs, options)))
 }

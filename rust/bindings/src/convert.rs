@@ -31,9 +31,11 @@ pub fn outcome<'py>(py: Python<'py>, o: &Outcome) -> PyResult<Bound<'py, PyTuple
     PyTuple::new(py, fields)
 }
 
-/// `(done, total, bytes, entries)`
-pub fn progress(p: Progress) -> (u64, u64, u64, u64) {
-    (p.done, p.total, p.bytes, p.entries)
+/// `(done, total, bytes, entries, operations)`
+pub type ProgressTuple = (u64, u64, u64, u64, u64);
+
+pub fn progress(p: Progress) -> ProgressTuple {
+    (p.done, p.total, p.bytes, p.entries, p.operations)
 }
 
 /// `(max_entries, max_path, max_depth, max_metadata, max_bytes, max_ratio)`

@@ -54,9 +54,9 @@ impl ScanTask {
         self.task.control().cancel();
     }
 
-    fn progress(&self) -> (u64, u64, u64, u64) {
-        let (done, _, bytes, entries) = convert::progress(self.task.control().progress());
-        (done, 0, bytes, entries)
+    fn progress(&self) -> convert::ProgressTuple {
+        let (done, _, bytes, entries, operations) = convert::progress(self.task.control().progress());
+        (done, 0, bytes, entries, operations)
     }
 }
 

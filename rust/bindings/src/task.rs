@@ -32,7 +32,16 @@ impl Task {
         self.0.control().cancel();
     }
 
-    fn progress(&self) -> (u64, u64, u64, u64) {
+    fn drain(&self) {
+        self.0.control().drain();
+    }
+
+    #[pyo3(name = "use")]
+    fn allow(&self, workers: usize) {
+        self.0.control().allow(workers);
+    }
+
+    fn progress(&self) -> convert::ProgressTuple {
         convert::progress(self.0.control().progress())
     }
 }

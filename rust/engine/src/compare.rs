@@ -65,6 +65,7 @@ pub fn compare(
         session,
         extent,
         control,
+        pays: claim,
         matched: vec![false; tree.entries.len()],
         tree,
         first_of: HashMap::new(),
@@ -112,6 +113,8 @@ struct Matching<'a> {
     session: &'a [u8],
     extent: Extent,
     control: &'a Control,
+    /// Content is charged; not when it is compared besides being packed.
+    pays: bool,
     tree: Tree,
     matched: Vec<bool>,
     /// Inode of each file member met, to tell hard links from equal files.
@@ -124,6 +127,13 @@ struct Matching<'a> {
 }
 
 impl Matching<'_> {
+    /// Count content that is about to be read.
+    fn pay(&self, bytes: u64) {
+        if self.pays {
+            self.control.pay_bytes(bytes);
+        }
+    }
+
     /// The first difference between the member and the entry, if any.
     fn member(&mut self, bench: &mut Bench, member: &Member, data: &mut Data<'_, '_>) -> Result<Option<String>, Stop> {
         let Some(below) = self.below(&member.path) else {
@@ -210,7 +220,7 @@ impl Matching<'_> {
                 None
             } else if self.extent == Extent::Rest {
                 let held = attributes(bench, &fd).map_err(self.fault("getxattr", entry))?;
-                let digest = hash_file(&fd, self.control, &self.fault("read", entry))?;
+                let digest = hash_file(&fd, self.control, |n| self.pay(n), &self.fault("read", entry))?;
                 match self.digests.get(&member.link) {
                     Some((first, kept)) if *first == digest => {
                         (!equal_attributes(&held, kept)).then_some("other attributes")
@@ -229,7 +239,7 @@ impl Matching<'_> {
             } else if !same_attributes(&held, member) {
                 Some("other attributes")
             } else {
-                let same = same_content(&fd, &before, member, data, &self.fault("read", entry))?;
+                let same = same_content(&fd, &before, member, data, |n| self.pay(n), &self.fault("read", entry))?;
                 (!same).then_some("other content")
             }
         };
@@ -284,6 +294,7 @@ fn same_content(
     held: &Meta,
     member: &Member,
     data: &mut Data<'_, '_>,
+    pay: impl Fn(u64),
     fault: &impl Fn(rustix::io::Errno) -> Stop,
 ) -> Result<bool, Stop> {
     let whole = [(0, member.size)];
@@ -305,6 +316,7 @@ fn same_content(
             let n = left.min(STEP as u64) as usize;
             let got = data.read(&mut theirs[..n])?;
             if same {
+                pay(got as u64);
                 let read = sys::read_full(fd, &mut mine[..got]).map_err(fault)?;
                 same = mine[..read] == theirs[..got];
             }
@@ -368,7 +380,12 @@ fn hash_member(member: &Member, data: &mut Data<'_, '_>) -> Result<[u8; 32], Sto
     Ok(hash.finalize().into())
 }
 
-fn hash_file(fd: &impl AsFd, control: &Control, fault: &impl Fn(rustix::io::Errno) -> Stop) -> Result<[u8; 32], Stop> {
+fn hash_file(
+    fd: &impl AsFd,
+    control: &Control,
+    pay: impl Fn(u64),
+    fault: &impl Fn(rustix::io::Errno) -> Stop,
+) -> Result<[u8; 32], Stop> {
     let mut hash = Sha256::new();
     let mut buf = vec![0u8; STEP];
     loop {
@@ -377,7 +394,10 @@ fn hash_file(fd: &impl AsFd, control: &Control, fault: &impl Fn(rustix::io::Errn
         }
         match sys::read_full(fd, &mut buf).map_err(fault)? {
             0 => return Ok(hash.finalize().into()),
-            n => hash.update(&buf[..n]),
+            n => {
+                pay(n as u64);
+                hash.update(&buf[..n]);
+            }
         }
     }
 }

@@ -29,7 +29,7 @@ pub fn discard(jobs: Vec<DiscardJob>, workers: usize) -> Task {
     Task::start(workers, jobs.len(), move |control| {
         keep_open(keep);
         let mut dirs = DirBuffer::default();
-        while let Some(i) = control.take() {
+        while let Some(i) = control.take_rested() {
             let job = &jobs[i];
             let outcome = guarded(
                 || discard_one(job, &mut dirs, control),

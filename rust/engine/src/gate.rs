@@ -40,7 +40,7 @@ pub fn archive(jobs: Vec<ArchiveJob>, options: ArchiveOptions) -> Task {
     let (workers, keep, batch) = shares(options.jobs.clamp(1, jobs.len().max(1)), sys::max_open());
     // Few large sessions: the threads that have none of their own compress blocks for the others.
     let threads = options.jobs.max(1).div_ceil(workers);
-    Task::start(workers, jobs.len(), move |control| {
+    Task::limited(options.rates, workers, jobs.len(), move |control| {
         keep_open(keep);
         let open = RefCell::default();
         loop {
@@ -287,6 +287,12 @@ impl Worker<'_> {
             let began = Instant::now();
             let mut ended = false;
             while batch.len() < self.batch && bytes < BATCH_BYTES && began.elapsed() < BATCH_TIME {
+                if again.is_none() && self.control.is_to_rest() {
+                    if !batch.is_empty() {
+                        break;
+                    }
+                    self.control.rest();
+                }
                 let Some(i) = again.take().or_else(|| self.take()) else {
                     ended = true;
                     break;
@@ -333,7 +339,7 @@ impl Worker<'_> {
     fn prepare(&mut self, job: &ArchiveJob) -> Prepared {
         let started = Instant::now();
         let mut outcome = Outcome { path: job.path.clone(), ..Outcome::default() };
-        if self.control.is_cancelled() {
+        if self.control.begins_nothing() {
             return Prepared::Done(stopped(outcome, started, Stop::Cancelled));
         }
         match self.begin(job, &mut outcome, started) {

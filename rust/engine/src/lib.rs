@@ -13,6 +13,7 @@ pub mod discard;
 pub mod error;
 pub mod gate;
 pub mod list;
+pub mod load;
 pub mod options;
 pub mod pack;
 pub mod publish;
@@ -29,6 +30,7 @@ pub mod verify;
 pub mod walk;
 
 pub use error::{Fault, Stop};
+pub use load::Rates;
 pub use options::{
     ArchiveJob, ArchiveOptions, DiscardJob, Format, Limits, Outcome, RestoreJob, RestoreOptions, Sync, VerifyOptions,
 };

@@ -2,6 +2,7 @@
 //! `python/runark/engine/protocol.py`.
 
 use crate::error::Fault;
+use crate::load::Rates;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -77,6 +78,7 @@ pub struct ArchiveOptions {
     pub older_than_ns: Option<i64>,
     pub reserve: Option<Vec<u8>>,
     pub sync: Sync,
+    pub rates: Rates,
 }
 
 #[derive(Clone, Debug)]

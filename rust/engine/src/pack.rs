@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::codec::{Encoder, Packer, Unpacker};
 use crate::error::{show, Fault, Stop};
+use crate::load;
 use crate::options::{ArchiveOptions, Format, Limits};
 use crate::seal::Seal;
 use crate::session::{gone, Entry, Place, Tree};
@@ -357,7 +358,9 @@ impl Packing<'_> {
                 self.begin_stream()?;
                 self.pass_on(bench)?;
             }
-            let step = left.min(if self.stream.is_some() { STEP } else { SMALL } as u64) as usize;
+            let most = self.control.piece(if self.stream.is_some() { STEP } else { SMALL });
+            let step = left.min(most as u64) as usize;
+            self.control.pay_bytes(step as u64);
             let got = sys::read_append(fd, &mut bench.tar, step)
                 .map_err(|e| Fault::system("read", self.place.path_of(&entry.path), e))?;
             if got < step {
@@ -373,7 +376,8 @@ impl Packing<'_> {
     fn whole(&mut self, bench: &mut Bench, entry: &Entry, fd: &impl AsFd, size: u64) -> Result<(), Stop> {
         let fault = |e| Fault::system("read", self.place.path_of(&entry.path), e);
         let small = self.stream.is_none() && bench.tar.len() as u64 + size < SMALL as u64;
-        if small {
+        if small && size <= self.control.piece(SMALL) as u64 {
+            self.control.pay_bytes(size);
             // Asking for one byte more than there should be, one call reads the file and sees that it ends there.
             let start = bench.tar.len();
             let got = sys::read_once(fd, &mut bench.tar, size as usize + 1).map_err(fault)? as u64;
@@ -512,6 +516,7 @@ fn create_part(place: Place<'_>, options: &ArchiveOptions) -> Result<Part, Stop>
         return Err(Stop::Skipped("name too long for an archive's name".into()));
     }
     let fault = |op, e| Fault::system(op, crate::session::join(place.parent_path, &name), e);
+    let _at_once = load::at_once(); // unlocked it would be taken for a leftover
     let fd = match sys::create_file(place.parent, &name) {
         Ok(fd) => fd,
         Err(rustix::io::Errno::NAMETOOLONG) => return Err(Stop::Skipped("name too long for an archive's name".into())),

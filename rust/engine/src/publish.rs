@@ -4,6 +4,7 @@ use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
 use crate::error::{Fault, Stop};
+use crate::load;
 use crate::pack::Part;
 use crate::session::{join, Place};
 use crate::sys::{self, Meta};
@@ -49,6 +50,7 @@ pub fn set_aside(
     let fault = |e| Fault::system("rename", join(home.path, archive), e);
     let x = sys::random_hex().map_err(fault)?;
     let aside = [b".", archive, b".", word.as_bytes(), b"-", x.as_bytes()].concat();
+    let _at_once = load::at_once(); // its name may have to be given back
     sys::rename_new(home.fd, archive, &aside, false).map_err(fault)?;
     let ours = sys::stat_at(home.fd, &aside).is_ok_and(|now| now.same_inode(known));
     if ours && sys::stat_at(place.parent, place.name).is_ok_and(|now| now.same_inode(session)) {

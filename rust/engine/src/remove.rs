@@ -10,6 +10,7 @@ use std::os::fd::AsFd;
 use rustix::io::Errno;
 
 use crate::error::{show, Fault, Stop};
+use crate::load;
 use crate::session::{gone, join, Entry, Place, Tree};
 use crate::sys::{self, DirBuffer, Kind, Meta};
 use crate::walk::relist_renamed;
@@ -60,6 +61,7 @@ pub fn recheck(tree: &Tree, place: Place<'_>) -> Result<(), Stop> {
 /// Rename the session to a tombstone; the tombstone's name. Then see that the archive still is the inode that was proven
 /// (see `publish::set_aside`); else it gets its name back.
 pub fn bury(place: Place<'_>, session: &Meta, archive: &[u8], proven: &Meta) -> Result<Vec<u8>, Stop> {
+    let _at_once = load::at_once(); // its name may have to be given back
     let tombstone = entomb(place, session, b"removing")?;
     if sys::stat_at(place.parent, archive).is_ok_and(|a| a.same_inode(proven) && a.size == proven.size) {
         return Ok(tombstone);
@@ -73,6 +75,7 @@ pub fn bury(place: Place<'_>, session: &Meta, archive: &[u8], proven: &Meta) -> 
 pub fn entomb(place: Place<'_>, session: &Meta, word: &[u8]) -> Result<Vec<u8>, Stop> {
     let x = sys::random_hex().map_err(|e| Fault::system("random", place.path(), e))?;
     let tombstone = [b".", place.name, b".", word, b"-", x.as_bytes()].concat();
+    let _at_once = load::at_once();
     match sys::rename_new(place.parent, place.name, &tombstone, true) {
         Ok(()) => {}
         Err(Errno::NAMETOOLONG) => return Err(Stop::Skipped("name too long for a tombstone's name".into())),

@@ -32,7 +32,7 @@ pub fn restore(jobs: Vec<RestoreJob>, options: RestoreOptions) -> Task {
     let keep = (most / workers).saturating_sub(8).clamp(4, OPEN_DIRS);
     Task::start(workers, jobs.len(), move |control| {
         let mut unpacker = Unpacker::default();
-        while let Some(i) = control.take() {
+        while let Some(i) = control.take_rested() {
             let outcome = guarded(
                 || restore_one(&mut unpacker, &jobs[i], &options, keep, control),
                 || {
@@ -57,7 +57,7 @@ fn restore_one(
 ) -> Outcome {
     let started = Instant::now();
     let mut outcome = Outcome { path: job.archive.clone(), target: job.dest.clone(), ..Outcome::default() };
-    let done = if control.is_cancelled() {
+    let done = if control.begins_nothing() {
         Err(Stop::Cancelled)
     } else {
         run(unpacker, job, options, keep, control, &mut outcome)

@@ -322,7 +322,7 @@ impl Data<'_, '_> {
 pub fn verify(paths: Vec<Vec<u8>>, options: VerifyOptions) -> Task {
     Task::start(options.jobs, paths.len(), move |control| {
         let mut unpacker = Unpacker::default();
-        while let Some(i) = control.take() {
+        while let Some(i) = control.take_rested() {
             let outcome = guarded(
                 || verify_one(&mut unpacker, &paths[i], &options.limits, control),
                 || {
@@ -339,7 +339,7 @@ pub fn verify(paths: Vec<Vec<u8>>, options: VerifyOptions) -> Task {
 fn verify_one(unpacker: &mut Unpacker, path: &[u8], limits: &Limits, control: &Control) -> Outcome {
     let started = Instant::now();
     let mut outcome = Outcome { path: path.to_vec(), ..Outcome::default() };
-    if control.is_cancelled() {
+    if control.begins_nothing() {
         outcome.action = "cancelled";
         return outcome;
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use runark_engine::{gate, restore, verify};
 use runark_engine::{
-    ArchiveJob, ArchiveOptions, Format, Limits, Outcome, RestoreJob, RestoreOptions, Sync, Task, VerifyOptions,
+    ArchiveJob, ArchiveOptions, Format, Limits, Outcome, Rates, RestoreJob, RestoreOptions, Sync, Task, VerifyOptions,
 };
 
 const NAME: &str = "2026Y-02M-13D-14h30m15s_Z5MR";
@@ -25,6 +25,7 @@ fn options() -> ArchiveOptions {
         older_than_ns: None,
         reserve: None,
         sync: Sync::Auto,
+        rates: Rates::default(),
     }
 }
 

@@ -13,7 +13,7 @@ use runark_engine::remove::bury;
 use runark_engine::session::{is_ours, Place};
 use runark_engine::verify::{examine, open_archive};
 use runark_engine::{gate, sys};
-use runark_engine::{ArchiveJob, ArchiveOptions, Control, Format, Limits, Outcome, Stop, Sync, Task};
+use runark_engine::{ArchiveJob, ArchiveOptions, Control, Format, Limits, Outcome, Rates, Stop, Sync, Task};
 
 struct Scene {
     dir: PathBuf,
@@ -109,6 +109,7 @@ fn options(format: Format) -> ArchiveOptions {
         older_than_ns: None,
         reserve: None,
         sync: Sync::Auto,
+        rates: Rates::default(),
     }
 }
 

@@ -49,6 +49,9 @@ class PureEngine:
         level = check_format(options.format, options.level)
         _check(options.verify, ("hash", "compare"), "verify")
         _check(options.sync, ("auto", "fsync", "syncfs"), "sync")
+        for what, rate in (("max_ops", options.max_ops), ("max_bytes", options.max_bytes)):
+            if not 0 <= rate < float("inf"):
+                raise InvalidArgument(f"{what} is {rate}; give a number above 0, or 0 for no limit")
         return PureTask("archive", jobs, options, level, _workers(options.jobs), _archive_path)
 
     def restore(self, jobs: Sequence[RestoreJob], options: RestoreOptions) -> Task:

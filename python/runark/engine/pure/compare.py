@@ -50,7 +50,14 @@ class Compared(NamedTuple):
 
 class _Comparison:
     def __init__(
-        self, above: Place, stem: bytes, entries: list[Entry], handles: Handles, partial: bool, control: Control
+        self,
+        above: Place,
+        stem: bytes,
+        entries: list[Entry],
+        handles: Handles,
+        partial: bool,
+        control: Control,
+        pays: bool,
     ) -> None:
         self.above = above
         self.stem = stem
@@ -58,6 +65,7 @@ class _Comparison:
         self.handles = handles
         self.partial = partial
         self.control = control
+        self.pays = pays  # content is charged; not when it is compared besides being packed
         self.matched = 0
         self.inodes: dict[tuple[int, int], bytes] = {}  # of files with several links: the name stored as a file
         # S3 only: files whose name is gone, for hard links to them that are left
@@ -96,6 +104,7 @@ class _Comparison:
             elif item.kind == "symlink" and entry.link != item.link:
                 raise Differs(f"symlink {escape(path)} leads elsewhere")
             elif item.kind == "dir":
+                self.control.asks(1)
                 self.attributes(entry, item, self.handles.get(entry))
 
     def absent(self, path: bytes, item: Item, reader: Reader) -> None:
@@ -160,6 +169,7 @@ class _Comparison:
             found = hashlib.sha256()
             left = stored.size
             while left and (data := os.read(fd, min(_PIECE, left))):
+                self.control.reads(len(data))
                 found.update(data)
                 left -= len(data)
                 self.control.moved(len(data))
@@ -171,6 +181,7 @@ class _Comparison:
 
     def open(self, entry: Entry) -> int:
         assert entry.parent is not None
+        self.control.asks(4)  # with attributes, and the look at its end
         fd = sys.open_file(entry.name, self.handles.get(entry.parent))
         if key_of(os.fstat(fd)) != entry.key:
             os.close(fd)
@@ -189,6 +200,8 @@ class _Comparison:
             self.attributes(entry, item, fd)
             position = 0
             for offset, piece in reader.content(item):
+                if self.pays:
+                    self.control.reads(len(piece))
                 if not _zeros(fd, position, offset) or _read(fd, offset, len(piece)) != piece:
                     raise Differs(f"{escape(entry.path)} has other content")
                 position = offset + len(piece)
@@ -276,12 +289,15 @@ def compare(
     `Failure` for the directory, `Failure` too if the archive cannot be read; `Cancelled`.
     """
     path = place.join(archive)
-    entries, handles = record_session(place.fd, directory, place.join(directory), young, examine=True, claim=claim)
+    entries, handles = record_session(
+        place.fd, directory, place.join(directory), young, control, examine=True, claim=claim
+    )
     equal = False
     try:
-        comparison = _Comparison(place, session, entries, handles, partial, control)
+        comparison = _Comparison(place, session, entries, handles, partial, control, claim)
         difference: Differs | None = None
         with Archive(archive, path, place.fd, named) as opened:
+            control.asks(2)
             for item, reader in opened.read(Limits(), control):
                 if difference is None:
                     try:

@@ -13,7 +13,6 @@ another discard goes on. Nothing is synced: after a power cut it may be there ag
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 from runark.engine.protocol import DiscardJob, Outcome
 from runark.engine.pure.ends import Cancelled, Changed, Control, Failure, Skipped, escape
@@ -31,17 +30,17 @@ def discard(job: DiscardJob, control: Control) -> Outcome:
     """Remove one session. Raises nothing: what goes wrong is the outcome's."""
     begun = time.perf_counter()
     outcome = _outcome(job, control)
-    return replace(outcome, milliseconds=(time.perf_counter() - begun) * 1000)
+    return outcome._replace(milliseconds=(time.perf_counter() - begun) * 1000)
 
 
 def _outcome(job: DiscardJob, control: Control) -> Outcome:
-    places = Places()
+    places = Places(control)
     try:
         control.check()
         parent, name = split_path(job.path)
         place = places.get(parent)
         places.refuse_mounts(place, name)
-        entries, freed = _discard(place, name, job)
+        entries, freed = _discard(place, name, job, control)
     except Cancelled:
         return Outcome(job.path, "cancelled")
     except Skipped as cause:
@@ -68,21 +67,21 @@ class _Left(Exception):
         self.cause, self.target, self.note = cause, target, note
 
 
-def _discard(place: Place, name: bytes, job: DiscardJob) -> tuple[int, int]:
+def _discard(place: Place, name: bytes, job: DiscardJob, control: Control) -> tuple[int, int]:
     """The number of entries removed, and of inodes. Raises `Skipped`, `Changed`, `Failure`, `_Left`."""
     path = job.path
-    entries, handles = record_session(place.fd, name, path, None, examine=True, claim=True, odd=True)
+    entries, handles = record_session(place.fd, name, path, None, control, examine=True, claim=True, odd=True)
     try:
         key = entries[0].key
         assert key is not None
         if key[:2] != (job.device, job.inode):
             raise Changed("it is another directory than the one that was looked at")
-        recheck(place, name, entries, handles)
+        recheck(place, name, entries, handles, control)
         said = leftover(name, directory=True)
         begun = said is not None and said[0] == KIND["discard"]
         hidden = name if begun else entomb(place, entries[0], _WORD)
         try:
-            freed = remove(place, hidden, entries, handles, heed_writers=False)
+            freed = remove(place, hidden, entries, handles, control, heed_writers=False)
         except Stopped as stop:
             if begun or stop.removed:
                 note = f"{stop.removed} entries are gone; what is left is in {escape(hidden)}, to be discarded again"

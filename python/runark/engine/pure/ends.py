@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from runark.engine.protocol import Fault
+from runark.engine.pure.load import Pace
 
 __all__ = ["Cancelled", "Changed", "Control", "Damaged", "Failure", "Foreign", "Skipped", "escape", "failure"]
 
@@ -49,14 +50,40 @@ class Foreign(Damaged):
 
 
 class Control:
-    """The cancel flag and the counters of one worker. Plain attributes: one writer each, read from other threads."""
+    """The flags and the counters of one worker. Plain attributes: one writer each, read from other threads.
 
-    __slots__ = ("bytes", "entries", "stopped")
+    `stopped`: the task was cancelled. `held`: begin nothing, finish what was begun; what is not begun is the task's.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_pace", "bytes", "entries", "held", "operations", "stopped")
+
+    def __init__(self, pace: Pace | None = None) -> None:
+        self._pace = pace
         self.stopped = False
+        self.held = False
         self.bytes = 0
         self.entries = 0
+        self.operations = 0
+
+    def stop(self) -> None:
+        """Cancel; ends a wait, too."""
+        self.stopped = True
+        if self._pace is not None:
+            self._pace.end()
+
+    def asks(self, count: int) -> None:
+        """Count operations that are about to be made; waits if the task is ahead of its limit.
+
+        Called beside the calls themselves, for several of them at once. A test compares the sum with strace's.
+        """
+        self.operations += count
+        if self._pace is not None:
+            self._pace.operations(count)
+
+    def reads(self, count: int) -> None:
+        """Wait until so many content bytes of sessions may be read."""
+        if self._pace is not None:
+            self._pace.bytes(count)
 
     def check(self) -> None:
         """Raise `Cancelled` if the task was cancelled."""

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator
 
 from runark.engine.protocol import ArchiveJob, ArchiveOptions, Fault, Outcome
 from runark.engine.pure import compare, pack, part, publish, remove, settle, verify
@@ -30,6 +31,7 @@ __all__ = ["Gate"]
 _MOST_CONTENT = 64 << 20
 _PATIENCE = 40  # pauses for room that other workers may be about to free, in all, before sessions fail for want of it
 _PAUSE = 0.05  # seconds
+_LONGEST = 5.0  # seconds that a batch is gathered
 
 
 class Gate:
@@ -44,33 +46,43 @@ class Gate:
         self._patience = _PATIENCE
         self._suffix = b"." + options.format.encode("ascii")
 
-    def run(self, jobs: Sequence[ArchiveJob]) -> Iterator[Outcome]:
-        """One outcome for each job, in the order in which they end."""
-        waiting = list(reversed(jobs))
-        while waiting:
-            places = Places()
+    def run(self, waiting: deque[ArchiveJob]) -> Iterator[Outcome]:
+        """One outcome for each job that is taken from `waiting`, in the order in which they end.
+
+        Held, it takes no more and ends when what was taken has.
+        """
+        while waiting and not self._control.held:
+            places = Places(self._control)
             try:
                 yield from self._batch(waiting, places)
             finally:
                 places.close()
 
-    def _batch(self, waiting: list[ArchiveJob], places: Places) -> Iterator[Outcome]:
-        """Take jobs from the end of `waiting` and bring them to their end."""
+    def _batch(self, waiting: deque[ArchiveJob], places: Places) -> Iterator[Outcome]:
+        """Take jobs from `waiting` and bring them to their end."""
+        control = self._control
         batch: list[Work] = []
         content = count = 0
-        while waiting and count < self._most and content < _MOST_CONTENT:
-            work = Work(waiting[-1])
+        end = time.monotonic() + _LONGEST
+        while (
+            waiting
+            and count < self._most
+            and content < _MOST_CONTENT
+            and not control.held
+            and (not batch or time.monotonic() < end)
+        ):
+            work = Work(waiting[0])
             try:
                 outcome = self._begin(work, places)
             except part.NoRoom as cause:
                 if batch:  # finishing these frees what this one needs
                     break
-                if self._patience and not self._control.stopped:
+                if self._patience and not control.stopped:
                     self._patience -= 1
                     time.sleep(_PAUSE)
                     continue
                 outcome = work.outcome("failed", cause.fault.message, cause.fault)
-            waiting.pop()
+            waiting.popleft()
             count += 1
             if outcome is not None:
                 work.close()
@@ -118,7 +130,7 @@ class Gate:
             work.entries = packed.entries
             work.handles = packed.handles
             claim = packed.claim
-            work.members = Proven(claim.entries, claim.content, claim.sha256, packed.size)
+            work.members = Proven(claim.entries, claim.content, claim.sha256, packed.written.st_size)
             return None
         except part.NoRoom:
             raise
@@ -139,6 +151,8 @@ class Gate:
                     settled = settle.settle([_written(work) for work in group], self._options.sync)
                 except Failure as cause:
                     settled = cause
+            if settled != "volatile":
+                self._control.asks(len(group) if settled == "fsync" else 1)
             for work in group:
                 work.resume()
                 outcome = self._verify_and_publish(work, settled)
@@ -182,6 +196,7 @@ class Gate:
         """Steps 3 and 4 for one session: its outcome if it ends here (its part file is gone then)."""
         packed, place = work.packed, work.place
         assert packed is not None
+        self._control.asks(3 + 5 * len(work.displaced))  # open, examine, rename
         try:
             try:
                 if isinstance(settled, Failure):
@@ -189,13 +204,12 @@ class Gate:
                 self._control.check()
                 work.settled = settled
                 part_path = place.join(packed.part)
-                written = os.fstat(packed.fd)
-                work.inode = publish.inode_of(written)
+                work.inode = publish.inode_of(packed.written)
                 verify.proven(
                     place.fd,
                     packed.part,
                     part_path,
-                    written,
+                    packed.written,
                     packed.claim,
                     packed.data,
                     self._options.format,
@@ -241,12 +255,13 @@ class Gate:
         if self._options.keep_source and not work.tombstone:
             return work.outcome("kept", kept=True)
         place = work.place
+        self._control.asks(3)  # to a tombstone, and the look at the archive
         try:
             assert work.handles is not None
             for archive, inode, word in work.displaced if work.packed is None else ():
                 # beside one that is equal: left in its place, the next restore would take it for the session
                 publish.take_away(place, archive, inode, word, place, work.name, work.session_inode())
-            remove.recheck(place, work.tombstone or work.name, work.entries, work.handles)
+            remove.recheck(place, work.tombstone or work.name, work.entries, work.handles, self._control)
             work.tombstone = work.tombstone or remove.entomb(place, work.entries[0])
         except Changed as cause:
             if work.tombstone:
@@ -264,7 +279,7 @@ class Gate:
         """Step 6 for a tombstone."""
         assert work.handles is not None
         try:
-            freed = remove.remove(work.place, work.tombstone, work.entries, work.handles)
+            freed = remove.remove(work.place, work.tombstone, work.entries, work.handles, self._control)
         except remove.Stopped as stop:
             return self._halted(work, stop)
         made = 1 if work.packed is not None else 0  # the archive takes an inode itself

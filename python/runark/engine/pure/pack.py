@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 
 from runark.engine.protocol import ArchiveOptions
 from runark.engine.pure import seal, sys
@@ -21,8 +22,18 @@ from runark.engine.pure.metadata import attributes, group_name, user_name
 from runark.engine.pure.part import FULL, NoRoom, Part, create_part, dress, drop
 from runark.engine.pure.place import Place, random_name
 from runark.engine.pure.tar import acl, sparse, writer
-from runark.engine.pure.tar.header import pad
-from runark.engine.pure.walk import Entry, Handles, heed_mark, key_of, list_names, record_session, wait_for_clock
+from runark.engine.pure.tar.header import BLOCK, ZERO, pad
+from runark.engine.pure.walk import (
+    COARSE_NS,
+    Entry,
+    Handles,
+    Key,
+    heed_mark,
+    key_of,
+    list_names,
+    record_session,
+    wait_for_clock,
+)
 
 __all__ = ["Packed", "pack"]
 
@@ -33,11 +44,11 @@ _FLAGS = {"dir": writer.DIRECTORY, "symlink": writer.SYMLINK, "fifo": writer.FIF
 class Packed:
     """A packed session: its records, its part file (open and locked) and what was written to it.
 
-    `handles`: the session directory, locked, and what is below it as far as that was kept open. `data`: the whole tar
-    stream of a small session.
+    `handles`: the session directory, locked, and what is below it as far as that was kept open. `written`: the part
+    file's `fstat`. `data`: the whole tar stream of a small session.
     """
 
-    __slots__ = ("claim", "data", "entries", "fd", "handles", "part", "size")
+    __slots__ = ("claim", "data", "entries", "fd", "handles", "part", "written")
 
     def __init__(
         self,
@@ -45,7 +56,7 @@ class Packed:
         handles: Handles,
         part: bytes,
         fd: int,
-        size: int,
+        written: os.stat_result,
         claim: seal.Claim,
         data: bytes | None,
     ) -> None:
@@ -53,7 +64,7 @@ class Packed:
         self.handles = handles
         self.part = part
         self.fd = fd
-        self.size = size
+        self.written = written
         self.claim = claim
         self.data = data
 
@@ -84,15 +95,10 @@ class _Packer:
         self.content = 0
         self.shared = 0o055  # what every entry gives to group and others; read here, search counted in
         self.top = top.status
+        self.rested = time.time_ns() - COARSE_NS  # what was changed last before this needs no wait
 
     def path(self, entry: Entry) -> bytes:
         return self.session + b"/" + entry.path if entry.path else self.session
-
-    def check(self, entry: Entry, status: os.stat_result) -> None:
-        """What is the same for every entry: age, and the bits the archive may have."""
-        if self.young is not None and status.st_mtime_ns >= self.young:
-            raise Skipped("young")
-        self.control.entries += 1
 
     def share(self, status: os.stat_result, kind: str, access: bytes | None) -> None:
         """Take away from the archive's mode what this entry does not give to group or others."""
@@ -135,85 +141,92 @@ class _Packer:
             ) from None
 
     def other(self, entry: Entry) -> None:
-        """A directory, symlink or FIFO: its record was taken while listing."""
+        """A directory, symlink or FIFO: its record was taken, and its age seen, while listing."""
         status = entry.status
         assert status is not None
-        self.check(entry, status)
         kind = entry.kind
         found = None
         if kind == "dir":
-            found = attributes(self.handles.get(entry))
+            self.control.asks(5)  # and those of listing it again at the end
+            found = attributes(entry.fd if entry.fd >= 0 else self.handles.get(entry))
         if kind != "symlink":
             self.share(status, kind, found[1] if found else None)
         self.part.add(self.header(entry, status, _FLAGS[kind], 0, entry.link, found[0] if found else None))
 
     def file(self, entry: Entry) -> None:
         """A regular file: opened, recorded, read, looked at again."""
-        assert entry.parent is not None
+        parent = entry.parent
+        assert parent is not None
+        self.control.asks(6 if self.leases else 4)
         try:
-            fd = sys.open_file(entry.name, self.handles.get(entry.parent))
+            fd = sys.open_file(entry.name, parent.fd if parent.fd >= 0 else self.handles.get(parent))
         except OSError as cause:
             if cause.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENOTDIR, errno.ENODEV):
                 raise Changed(f"{escape(entry.path)} vanished or was replaced") from None
             raise
         try:
             status = os.fstat(fd)
-            if wait_for_clock(status.st_ctime_ns):
+            if status.st_ctime_ns >= self.rested and wait_for_clock(status.st_ctime_ns):
                 status = os.fstat(fd)
-            self.opened_file(entry, fd, status)
+            mode, size = status.st_mode, status.st_size
+            if not stat.S_ISREG(mode):
+                raise Changed(f"{escape(entry.path)} was replaced")
+            if status.st_dev != self.device:
+                raise Skipped(f"mount point {escape(entry.path)}")
+            if self.young is not None and status.st_mtime_ns >= self.young:
+                raise Skipped("young")
+            entry.status = status
+            key = entry.key = key_of(status)
+            if status.st_nlink > 1 and self.linked(entry, status, key):
+                return
+            if self.leases and sys.is_being_written(fd):
+                raise Changed(f"{escape(entry.path)} is open for writing")
+            found = attributes(fd)
+            records, access = found if found is not None else (None, None)
+            self.share(status, "file", access)
+            self.content += size
+            if size >= _PIECE or status.st_blocks * 512 < size:
+                self.large(entry, fd, status, records)
+            else:
+                self.control.reads(size)
+                # asking for one byte more than there should be shows the end, or that there is more
+                data = os.read(fd, size + 1)
+                if len(data) < size:
+                    data += self.rest(entry, fd, size - len(data))
+                if len(data) > size:
+                    raise Changed(f"{escape(entry.path)} grew while it was packed")
+                self.part.add(self.header(entry, status, writer.FILE, size, b"", records), data, ZERO[: -size % BLOCK])
+                self.control.bytes += size
+            if key_of(os.fstat(fd)) != key:
+                raise Changed(f"{escape(entry.path)} changed while it was packed")
         finally:
             os.close(fd)
 
-    def opened_file(self, entry: Entry, fd: int, status: os.stat_result) -> None:
-        if not stat.S_ISREG(status.st_mode):
-            raise Changed(f"{escape(entry.path)} was replaced")
-        if status.st_dev != self.device:
-            raise Skipped(f"mount point {escape(entry.path)}")
-        entry.status = status
-        key = entry.key = key_of(status)
-        self.check(entry, status)
-        if status.st_nlink > 1:
-            first = self.first_names.setdefault(key[:2], entry)
-            if first is not entry:
-                if first.key != key:
-                    raise Changed(f"{escape(entry.path)} changed while it was packed")
-                link = self.stem + b"/" + first.path
-                self.part.add(self.header(entry, status, writer.HARDLINK, 0, link))
-                return
-        if self.leases and sys.is_being_written(fd):
-            raise Changed(f"{escape(entry.path)} is open for writing")
-        found = attributes(fd)
-        records = found[0] if found else None
-        self.share(status, "file", found[1] if found else None)
+    def linked(self, entry: Entry, status: os.stat_result, key: Key) -> bool:
+        """Whether the file is in the archive under another of its names; a hard link to that is added then."""
+        first = self.first_names.setdefault(key[:2], entry)
+        if first is entry:
+            return False
+        if first.key != key:
+            raise Changed(f"{escape(entry.path)} changed while it was packed")
+        self.part.add(self.header(entry, status, writer.HARDLINK, 0, self.stem + b"/" + first.path))
+        return True
+
+    def large(self, entry: Entry, fd: int, status: os.stat_result, records: dict[bytes, bytes] | None) -> None:
+        """The content of a file that has holes, or is read in pieces."""
         size = status.st_size
-        self.content += size
         regions = None
         if status.st_blocks * 512 < size:
             regions = sparse.data_regions(fd, size)
             os.lseek(fd, 0, os.SEEK_SET)
         if regions is not None:
             self.sparse(entry, fd, status, regions, records or {})
-        elif size < _PIECE:
-            # asking for one byte more than there should be shows the end, or that there is more
-            data = os.read(fd, size + 1) if size else os.read(fd, 1)
-            if len(data) < size:
-                data += self.rest(entry, fd, size - len(data))
-            if len(data) > size:
-                raise Changed(f"{escape(entry.path)} grew while it was packed")
-            add = self.part.add
-            add(self.header(entry, status, writer.FILE, size, b"", records))
-            if size:
-                add(data)
-                add(pad(size))
-            self.control.bytes += size
-        else:
-            self.part.add(self.header(entry, status, writer.FILE, size, b"", records))
-            self.stream(entry, fd, size)
-            self.part.add(pad(size))
-            if os.read(fd, 1):
-                raise Changed(f"{escape(entry.path)} grew while it was packed")
-        if key_of(os.fstat(fd)) != key:
-            raise Changed(f"{escape(entry.path)} changed while it was packed")
+            return
+        self.part.add(self.header(entry, status, writer.FILE, size, b"", records))
+        self.stream(entry, fd, size)
+        self.part.add(pad(size))
+        if os.read(fd, 1):
+            raise Changed(f"{escape(entry.path)} grew while it was packed")
 
     def rest(self, entry: Entry, fd: int, missing: int) -> bytes:
         """What a short read left over (a signal, a network filesystem), or the news that the file shrank."""
@@ -231,6 +244,7 @@ class _Packer:
     def stream(self, entry: Entry, fd: int, count: int) -> None:
         """Copy `count` bytes from the current position."""
         while count:
+            self.control.reads(min(_PIECE, count))
             data = os.read(fd, min(_PIECE, count))
             if not data:
                 raise Changed(f"{escape(entry.path)} shrank while it was packed")
@@ -264,13 +278,14 @@ class _Packer:
             for entry in entries:
                 if control.stopped:
                     control.check()
+                control.entries += 1
                 if entry.kind == "file":
                     self.file(entry)
                 else:
                     self.other(entry)
             for entry in entries:
                 if entry.kind == "dir":
-                    fd = self.handles.get(entry)
+                    fd = entry.fd if entry.fd >= 0 else self.handles.get(entry)
                     if set(list_names(fd)) != entry.names or key_of(os.fstat(fd)) != entry.key:
                         raise Changed(f"directory {escape(entry.path) or '.'} changed while it was packed")
         except OSError as cause:
@@ -291,24 +306,26 @@ def pack(
     file is gone then.
     """
     session = place.join(name)
-    entries, handles = record_session(place.fd, name, session, options.older_than_ns, examine=False, claim=True)
+    young = options.older_than_ns
+    entries, handles = record_session(place.fd, name, session, young, control, examine=False, claim=True)
     done = False
     try:
         heed_mark(entries)
+        control.asks(4)  # create, lock, examine and dress the part file
         part_name = b".%b.%b.%b.part" % (name, options.format.encode("ascii"), random_name())
         fd = create_part(place, name, part_name, options.reserve)
         try:
             part = Part(fd, options.format, level)
-            packer = _Packer(session, entries[0], handles, part, options.older_than_ns, control, place.leases)
+            packer = _Packer(session, entries[0], handles, part, young, control, place.leases)
             packer.all(entries)
             try:
                 claim = part.finish(len(entries), packer.content)
-                size = dress(fd, packer.top, packer.shared)
+                written = dress(fd, packer.top, packer.shared)
             except OSError as cause:
                 error = failure("write", place.join(part_name), cause)
                 raise (NoRoom(error.fault) if cause.errno in FULL else error) from cause
             done = True
-            return Packed(entries, handles, part_name, fd, size, claim, part.data)
+            return Packed(entries, handles, part_name, fd, written, claim, part.data)
         finally:
             if not done:
                 os.close(fd)

@@ -47,10 +47,11 @@ class Part:
         self._hash: hashlib._Hash | None = None
         self._length = 0
 
-    def add(self, data: bytes) -> None:
+    def add(self, *pieces: bytes) -> None:
         """Append to the tar stream. Raises `OSError`."""
-        self._pending.append(data)
-        self._bytes += len(data)
+        self._pending += pieces
+        for piece in pieces:
+            self._bytes += len(piece)
         if self._bytes >= self._limit:
             self._flush()
 
@@ -89,8 +90,11 @@ class Part:
         return claim
 
 
-def dress(fd: int, owner: os.stat_result, shared: int) -> int:
-    """Give the part file the session's owner (as root) and a mode of 0600 and the read bits of `shared`; its size."""
+def dress(fd: int, owner: os.stat_result, shared: int) -> os.stat_result:
+    """Give the part file the session's owner (as root) and a mode of 0600 and the read bits of `shared`.
+
+    Gives its `fstat` from before the change of mode.
+    """
     status = os.fstat(fd)
     if (status.st_uid, status.st_gid) != (owner.st_uid, owner.st_gid) and os.geteuid() == 0:
         os.fchown(fd, owner.st_uid, owner.st_gid)
@@ -100,7 +104,7 @@ def dress(fd: int, owner: os.stat_result, shared: int) -> int:
         mode &= ~0o040  # another group's members were never given anything
     if mode != 0o600:
         os.fchmod(fd, mode)
-    return status.st_size
+    return status
 
 
 def drop(place: Place, part: bytes) -> None:

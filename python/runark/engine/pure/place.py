@@ -10,7 +10,7 @@ import errno
 import os
 
 from runark.engine.pure import sys
-from runark.engine.pure.ends import Skipped, escape, failure
+from runark.engine.pure.ends import Control, Failure, Skipped, escape, failure
 
 __all__ = ["Place", "Places", "is_ours", "random_name", "split_path"]
 
@@ -61,10 +61,14 @@ class Place:
         except FileNotFoundError:
             return False
         except OSError as cause:
-            if cause.errno == errno.ENAMETOOLONG:
-                raise Skipped("name too long for an archive's name") from None
-            raise failure("stat", self.join(name), cause) from cause
+            raise self.unseen(name, cause) from cause
         return True
+
+    def unseen(self, name: bytes, cause: OSError) -> Skipped | Failure:
+        """What it means that a name here cannot be looked at: nothing can have it, or an error."""
+        if cause.errno == errno.ENAMETOOLONG:
+            return Skipped("name too long for an archive's name")
+        return failure("stat", self.join(name), cause)
 
     @property
     def storage(self) -> sys.Storage:
@@ -95,7 +99,8 @@ class Place:
 class Places:
     """The open parents of a batch, and the mount points as they were when it began."""
 
-    def __init__(self) -> None:
+    def __init__(self, control: Control) -> None:
+        self._control = control
         self._open: dict[bytes, Place] = {}
         self._mounts = sorted(sys.mount_table())
 
@@ -103,6 +108,7 @@ class Places:
         """The open directory `path`. Raises `Failure`."""
         place = self._open.get(path)
         if place is None:
+            self._control.asks(2 + path.count(b"/"))  # its kind and real path are asked for, too
             place = self._open[path] = Place(path)
         return place
 

@@ -35,6 +35,8 @@ class Recovery:
     def __init__(self, options: ArchiveOptions, control: Control) -> None:
         self._options = options
         self._control = control
+        formats = [options.format, *(name for name in FORMATS if name != options.format)]
+        self._suffixes = [b"." + name.encode("ascii") for name in formats]
 
     def drop_parts(self, work: Work) -> None:
         """Remove part files of dead runs. Raises `Skipped` if one is being written."""
@@ -44,6 +46,7 @@ class Recovery:
             if not any(is_ours(name, mark, _part_mark) for mark in marks):
                 continue
             path = place.join(name)
+            self._control.asks(6)
             if not place.exists(work.name):
                 reason = "a part file whose session is gone; look at it, then remove it by hand"
                 raise Failure(Fault("recover", path, 0, reason))
@@ -79,25 +82,27 @@ class Recovery:
             finally:
                 os.close(fd)
 
-    def _archives(self, work: Work) -> Iterator[bytes]:
-        """The names of the archives that stand beside the session, this run's format first."""
-        formats = [self._options.format, *(name for name in FORMATS if name != self._options.format)]
-        for name in formats:
-            archive = work.name + b"." + name.encode("ascii")
-            if work.place.exists(archive):
-                yield archive
+    def _archives(self, work: Work) -> Iterator[tuple[bytes, os.stat_result]]:
+        """The archives that stand beside the session, this run's format first. Raises `Skipped`, `Failure`."""
+        place = work.place
+        for suffix in self._suffixes:
+            archive = work.name + suffix
+            self._control.asks(1)
+            try:
+                status = os.stat(archive, dir_fd=place.fd, follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            except OSError as cause:
+                raise place.unseen(archive, cause) from cause
+            yield archive, status
 
     def existing(self, work: Work) -> Proven | None:
         """S2: an archive that equals the source, None if there is none. Raises what `compare` does.
 
         Archives that do not are moved aside when the new one is about to be published, not before.
         """
-        for archive in self._archives(work):
+        for archive, status in self._archives(work):
             word, reason = "superseded", ""
-            try:
-                inode = publish.inode_of(os.stat(archive, dir_fd=work.place.fd, follow_symlinks=False))
-            except OSError as cause:
-                raise failure("stat", work.place.join(archive), cause) from cause
             try:
                 equal = self._compare(work, archive, work.name, partial=False)
             except compare.Differs as cause:
@@ -106,7 +111,7 @@ class Recovery:
                 word, reason = "damaged", str(cause)
             else:
                 return equal
-            work.displaced.append((archive, inode, word))
+            work.displaced.append((archive, publish.inode_of(status), word))
             work.notes.append(f"{escape(archive)} is {word}: {reason}")
         return None
 
@@ -137,12 +142,13 @@ class Recovery:
         mark = b"." + work.name + _tomb_mark
         place = work.place
         for tombstone in work.job.leftovers:
+            self._control.asks(5)
             if not is_ours(tombstone, mark) or not place.exists(tombstone):
                 continue
             if _locked(place, tombstone):
                 raise Skipped("another process is removing it")
             reason = "no archive is there"
-            for archive in self._archives(work):
+            for archive, _ in self._archives(work):
                 try:
                     work.members = self._compare(work, archive, tombstone, partial=True)
                 except (compare.Differs, Damaged) as cause:

@@ -15,11 +15,15 @@ import os
 
 from runark.engine.protocol import Fault
 from runark.engine.pure import sys
-from runark.engine.pure.ends import Changed, Failure, escape, failure
+from runark.engine.pure.ends import Changed, Control, Failure, escape, failure
 from runark.engine.pure.place import Place, random_name
 from runark.engine.pure.walk import Entry, Handles, key_of, list_names
 
 __all__ = ["Stopped", "entomb", "recheck", "remove", "rename_back"]
+
+
+_EMPTIABLE = os.W_OK | os.X_OK
+_EFFECTIVE = os.access in os.supports_effective_ids
 
 
 class Stopped(Exception):
@@ -34,7 +38,7 @@ class Stopped(Exception):
         self.removed = removed
 
 
-def recheck(place: Place, name: bytes, entries: list[Entry], handles: Handles) -> None:
+def recheck(place: Place, name: bytes, entries: list[Entry], handles: Handles, control: Control) -> None:
     """See that every entry still is what was recorded.
 
     `handles`: those of the packing or the comparison; the session directory itself must be open.
@@ -45,6 +49,7 @@ def recheck(place: Place, name: bytes, entries: list[Entry], handles: Handles) -
     top = entries[0]
     entry = top
     try:
+        control.asks(2)
         # the handle may be of a directory that has another name by now
         if (
             key_of(os.stat(name, dir_fd=place.fd, follow_symlinks=False)) != top.key
@@ -53,33 +58,36 @@ def recheck(place: Place, name: bytes, entries: list[Entry], handles: Handles) -
             raise Changed("the session directory changed after it was recorded")
         for entry in entries:
             parent = entry.parent
-            if parent is not None:
-                if entry.kind == "dir":
-                    status = os.fstat(handles.get(entry))
-                else:
-                    directory = parent.fd if parent.fd >= 0 else handles.get(parent)
-                    status = os.stat(entry.name, dir_fd=directory, follow_symlinks=False)
-                if key_of(status) != entry.key:
+            if entry.kind == "dir":
+                control.asks(1 if parent is None else 2)
+                fd = entry.fd if entry.fd >= 0 else handles.get(entry)
+                if parent is not None and key_of(os.fstat(fd)) != entry.key:
                     raise Changed(f"{escape(entry.path)} changed after it was recorded")
-            # root is asked too: a file server may take it for nobody
-            if entry.kind == "dir" and not _writable(handles.get(entry)):
-                path = session + b"/" + entry.path if entry.path else session
-                reason = "directory is not writable, so the session cannot be removed; chmod u+w it, or keep the source"
-                raise Failure(Fault("unlink", path, errno.EACCES, reason))
+                # root is asked too: a file server may take it for nobody
+                if not os.access(b".", _EMPTIABLE, dir_fd=fd, effective_ids=_EFFECTIVE):
+                    path = session + b"/" + entry.path if entry.path else session
+                    reason = (
+                        "directory is not writable, so the session cannot be removed; chmod u+w it, or keep the source"
+                    )
+                    raise Failure(Fault("unlink", path, errno.EACCES, reason))
+            else:
+                assert parent is not None
+                control.asks(1)
+                fd = parent.fd if parent.fd >= 0 else handles.get(parent)
+                if key_of(os.stat(entry.name, dir_fd=fd, follow_symlinks=False)) != entry.key:
+                    raise Changed(f"{escape(entry.path)} changed after it was recorded")
     except (FileNotFoundError, NotADirectoryError):
         raise Changed(f"{escape(entry.path) or 'the session directory'} vanished after it was recorded") from None
     except OSError as cause:
         raise failure("stat", session + b"/" + entry.path if entry.path else session, cause) from cause
 
 
-def _writable(fd: int) -> bool:
-    return os.access(b".", os.W_OK | os.X_OK, dir_fd=fd, effective_ids=os.access in os.supports_effective_ids)
-
-
-def _is_being_written(entry: Entry, handles: Handles) -> bool:
-    assert entry.parent is not None
+def _is_being_written(entry: Entry, handles: Handles, control: Control) -> bool:
+    parent = entry.parent
+    assert parent is not None
+    control.asks(3)
     try:
-        fd = sys.open_file(entry.name, handles.get(entry.parent))
+        fd = sys.open_file(entry.name, parent.fd if parent.fd >= 0 else handles.get(parent))
     except PermissionError:  # what may not be read is still looked at before it goes
         return False
     try:
@@ -125,7 +133,15 @@ def rename_back(place: Place, tombstone: bytes, name: bytes) -> None:
         raise failure("rename", place.join(tombstone), cause, f"rename it to {escape(name)} by hand") from cause
 
 
-def remove(place: Place, tombstone: bytes, entries: list[Entry], handles: Handles, *, heed_writers: bool = True) -> int:
+def remove(
+    place: Place,
+    tombstone: bytes,
+    entries: list[Entry],
+    handles: Handles,
+    control: Control,
+    *,
+    heed_writers: bool = True,
+) -> int:
     """Remove exactly the entries, the last in order first; the number of their inodes.
 
     `handles` are those of `recheck` (a rename does not close them). `heed_writers`: a file that somebody has open for
@@ -138,16 +154,24 @@ def remove(place: Place, tombstone: bytes, entries: list[Entry], handles: Handle
     freed = 0
     try:
         for entry in entries:
-            if entry.kind == "dir" and not entry.names.issuperset(list_names(handles.get(entry))):
-                raise Changed(f"something new appeared in {escape(entry.path) or 'the session directory'}")
+            if entry.kind != "dir":
+                continue
+            fd = entry.fd if entry.fd >= 0 else handles.get(entry)
+            # a new name changes the record of its directory; that of the session the rename has changed anyway
+            top = entry.parent is None
+            control.asks(3 if top else 1)
+            same = entry.names.issuperset(list_names(fd)) if top else key_of(os.fstat(fd)) == entry.key
+            if not same:
+                raise Changed(f"{escape(entry.path) or 'the session directory'} changed while the session was removed")
         if heed_writers and place.leases:
             # Nobody can open these files by name any more: who has none open for writing now, never will.
             for entry in entries:
-                if entry.kind == "file" and entry.parent is not None and _is_being_written(entry, handles):
+                if entry.kind == "file" and _is_being_written(entry, handles, control):
                     raise Changed(f"{escape(entry.path)} is open for writing")
         for entry in reversed(entries):
             parent = entry.parent
             if entry.kind == "dir":
+                control.asks(1)
                 if parent is None:
                     os.rmdir(tombstone, dir_fd=place.fd)
                 else:
@@ -155,6 +179,7 @@ def remove(place: Place, tombstone: bytes, entries: list[Entry], handles: Handle
                 freed += 1
             else:
                 assert parent is not None and entry.key is not None
+                control.asks(2)
                 directory = parent.fd if parent.fd >= 0 else handles.get(parent)
                 status = os.stat(entry.name, dir_fd=directory, follow_symlinks=False)
                 key = key_of(status)

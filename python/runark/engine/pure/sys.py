@@ -11,7 +11,6 @@ import errno
 import fcntl
 import functools
 import os
-import platform
 import signal
 import stat
 import sys
@@ -23,6 +22,7 @@ __all__ = [
     "Storage",
     "datasync",
     "fullsync",
+    "keep_memory",
     "kernel",
     "lock",
     "mount_table",
@@ -43,6 +43,8 @@ _NOATIME: int = getattr(os, "O_NOATIME", 0)
 
 _LINUX = sys.platform.startswith("linux")
 _MAC = sys.platform == "darwin"
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt
 
 _RENAME_NOREPLACE = 1
 _RENAME_EXCL = 4  # macOS
@@ -77,8 +79,8 @@ def _rename_call(old_dir: int, old: bytes, new_dir: int, new: bytes) -> int:
     call = _renamer()
     if call is not None:
         done = call(old_dir, old, new_dir, new, _RENAME_EXCL if _MAC else _RENAME_NOREPLACE)
-    elif _LINUX and platform.machine() in _RENAMEAT2:
-        number = ctypes.c_long(_RENAMEAT2[platform.machine()])
+    elif _LINUX and os.uname().machine in _RENAMEAT2:
+        number = ctypes.c_long(_RENAMEAT2[os.uname().machine])
         done = _libc().syscall(
             number,
             ctypes.c_int(old_dir),
@@ -169,6 +171,18 @@ def storage(fd: int) -> Storage:
         raise OSError(number, os.strerror(number))
     kind = ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF
     return "local" if kind in _LOCAL else "volatile" if kind in _VOLATILE else "other"
+
+
+def keep_memory() -> None:
+    """Have the C library keep up to 16 MiB of freed memory, blocks of 1 MiB and more excepted.
+
+    Else what the compressor of each session takes is given back to the system and taken anew, page by page. It is for
+    the whole process, so only for one of our own. Where there is no such setting nothing changes.
+    """
+    call = getattr(_libc(), "mallopt", None) if _LINUX else None
+    if call is not None:
+        call(_TRIM_THRESHOLD, 16 << 20)
+        call(_MMAP_THRESHOLD, 1 << 20)
 
 
 @functools.lru_cache(maxsize=1)

@@ -17,10 +17,20 @@ import time
 
 from runark.engine.protocol import Limits
 from runark.engine.pure import sys
-from runark.engine.pure.ends import Changed, Skipped, escape, failure
+from runark.engine.pure.ends import Changed, Control, Skipped, escape, failure
 from runark.engine.pure.names import MARKS
 
-__all__ = ["Entry", "Handles", "Key", "heed_mark", "key_of", "list_names", "record_session", "wait_for_clock"]
+__all__ = [
+    "COARSE_NS",
+    "Entry",
+    "Handles",
+    "Key",
+    "heed_mark",
+    "key_of",
+    "list_names",
+    "record_session",
+    "wait_for_clock",
+]
 
 _MARKS = tuple(sorted(os.fsdecode(mark) for mark in MARKS))
 
@@ -32,13 +42,16 @@ Equal keys at two times mean nothing happened in between.
 
 MOST_OPEN = 128  # directories of one session
 
+_NAMES_AT_ONCE = 1000  # about what one request of a listing gives
+
 _FINE_NS = 20_000_000  # clocks of filesystems with fractions of seconds tick at least this often
-_COARSE_NS = 2_000_000_000
+COARSE_NS = 2_000_000_000
 _SECOND = 10**9
 
 _LIMITS = Limits()
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "symlink", stat.S_IFIFO: "fifo"}
 _ODD = {stat.S_IFSOCK: "socket", stat.S_IFBLK: "block device", stat.S_IFCHR: "character device"}
+_NO_NAMES: frozenset[str] = frozenset()
 _UTF8 = python.getfilesystemencoding() == "utf-8"
 
 
@@ -67,7 +80,7 @@ class Entry:
         self.status = status
         self.key: Key | None = None if status is None else key_of(status)
         self.fd = -1  # of a directory while it is open
-        self.names: set[str] = set()  # of a directory: what it held when it was listed
+        self.names = _NO_NAMES  # of a directory: what it held when it was listed
         self.link = b""  # of a symlink: its target
 
 
@@ -77,8 +90,9 @@ class Handles:
     At most `MOST_OPEN`; one that was closed is opened again and must be the same.
     """
 
-    def __init__(self, top: Entry) -> None:
+    def __init__(self, top: Entry, control: Control) -> None:
         self._top = top
+        self._control = control
         self._open: dict[Entry, None] = {}
 
     def get(self, entry: Entry) -> int:
@@ -91,6 +105,7 @@ class Handles:
         for one in reversed(chain):
             if one.parent is None:
                 raise Changed("the session directory is closed")
+            self._control.asks(2)
             fd = os.open(one.name, sys.DIRECTORY, dir_fd=one.parent.fd)
             status = os.fstat(fd)
             if one.key is not None and (status.st_dev, status.st_ino) != one.key[:2]:
@@ -140,7 +155,9 @@ def list_names(fd: int) -> list[str]:
     return os.listdir(fd)
 
 
-def listing(top: Entry, handles: Handles, session: bytes, *, examine: bool, odd: bool = False) -> list[Entry]:
+def listing(
+    top: Entry, handles: Handles, session: bytes, control: Control, *, examine: bool, odd: bool = False
+) -> list[Entry]:
     """Every entry of the session, `top` first, in the order of the archive.
 
     With `examine` regular files get their record too; `odd`: sockets and devices are entries as others. Raises
@@ -161,24 +178,29 @@ def listing(top: Entry, handles: Handles, session: bytes, *, examine: bool, odd:
             prefix = path + b"/" if path else b""
             if prefix.count(b"/") + 2 > _LIMITS.max_depth:
                 _refuse_if_filled(fd, path)
-            names = directory.names
+            names = []
+            asked = 3  # what listing a directory takes
             with os.scandir(fd) as found:
                 for one in found:
-                    names.add(one.name)
-                    name = encode_name(one.name)
+                    text = one.name
+                    names.append(text)
+                    name = text.encode("utf-8", "surrogateescape") if _UTF8 else os.fsencode(text)
                     path = prefix + name
                     if len(path) > room:
                         raise Skipped(f"path longer than {_LIMITS.max_path} bytes: {escape(path[:80])}...")
                     if not examine and one.is_file(follow_symlinks=False):
-                        entries.append(Entry(path, name, directory, "file", None))
-                        continue
-                    if one.is_dir(follow_symlinks=False):
+                        entry = Entry(path, name, directory, "file", None)
+                    elif one.is_dir(follow_symlinks=False):
                         entry = Entry(path, name, directory, "dir", None)
                         _open_directory(entry, handles, fd, device)
                         waiting.append(entry)
+                        asked += 2
                     else:
                         entry = _examined(path, name, directory, fd, device, odd)
+                        asked += 2 if entry.link else 1
                     entries.append(entry)
+            directory.names = frozenset(names)
+            control.asks(asked + len(names) // _NAMES_AT_ONCE)
             if len(entries) > _LIMITS.max_entries:
                 raise Skipped(f"more than {_LIMITS.max_entries} entries")
     except (FileNotFoundError, NotADirectoryError):
@@ -230,7 +252,7 @@ def wait_for_clock(ctime_ns: int) -> bool:
 
     Returns whether there was a need to.
     """
-    quantum = _FINE_NS if ctime_ns % _SECOND else _COARSE_NS
+    quantum = _FINE_NS if ctime_ns % _SECOND else COARSE_NS
     age = time.time_ns() - ctime_ns
     if age >= quantum:
         return False
@@ -247,7 +269,15 @@ def heed_mark(entries: list[Entry]) -> None:
 
 
 def record_session(
-    directory: int, name: bytes, session: bytes, young: int | None, *, examine: bool, claim: bool, odd: bool = False
+    directory: int,
+    name: bytes,
+    session: bytes,
+    young: int | None,
+    control: Control,
+    *,
+    examine: bool,
+    claim: bool,
+    odd: bool = False,
 ) -> tuple[list[Entry], Handles]:
     """Open and list the session `name` in `directory`: its entries in the order of the archive, and the open handles.
 
@@ -257,12 +287,13 @@ def record_session(
     """
     waited = False
     while True:
+        control.asks(3 if claim else 2)
         top = open_session(directory, name, session)
-        handles = Handles(top)
+        handles = Handles(top, control)
         try:
             if claim and sys.lock(top.fd) == "held":
                 raise Skipped("another process is working on it")
-            entries = listing(top, handles, session, examine=examine, odd=odd)
+            entries = listing(top, handles, session, control, examine=examine, odd=odd)
             newest = 0
             for entry in entries:
                 status = entry.status

@@ -102,19 +102,30 @@ class Work:
         kept: bool = False,
     ) -> Outcome:
         """The outcome now. `freed`: inodes; `kept`: the archive stands, so the outcome tells about it."""
+        spent = (self.spent + time.perf_counter() - self.begun) * 1000
         archive = self.members if kept or action in ("archived", "kept") else None
+        if archive is None:
+            return Outcome(
+                self.job.path,
+                action,
+                reason,
+                inodes_freed=freed,
+                milliseconds=spent,
+                notes=tuple(self.notes),
+                fault=fault,
+            )
         return Outcome(
             self.job.path,
             action,
             reason,
-            target=self.place.join(self.archive) if archive is not None else b"",
-            entries=archive.members if archive is not None else 0,
-            inodes_freed=freed,
-            bytes_in=archive.content if archive is not None else 0,
-            bytes_out=archive.size if archive is not None else 0,
-            sha256=archive.sha256 if archive is not None else "",
-            milliseconds=(self.spent + time.perf_counter() - self.begun) * 1000,
-            settled=self.settled if archive is not None else "",
-            notes=tuple(self.notes),
-            fault=fault,
+            self.place.join(self.archive),
+            archive.members,
+            freed,
+            archive.content,
+            archive.size,
+            archive.sha256,
+            spent,
+            self.settled,
+            tuple(self.notes),
+            fault,
         )

@@ -3,8 +3,8 @@
 Started by `task.py` as `python -S -c BOOT`, never by `multiprocessing`: user scripts have no guard around their main
 program, and threads may be running in the caller. Messages are pickles with their length in front.
 
-In:  (verb, options, level), then lists of jobs, `"cancel"`, end of file. Out: (outcomes, content bytes so far, entries
-so far); sent when there are outcomes, and four times a second if the counters moved.
+In:  (verb, options, level, descriptor of the account), then lists of jobs and a `State` now and then, end of file. Out:
+a `Report` when there are outcomes, after each list, and four times a second if the counters moved.
 
 Guarantees: a worker whose parent is gone (end of file) rolls back what is not published and ends; signals that a
 terminal or a batch system sends to the whole group are left to the parent; nothing but messages gets to stdout.
@@ -22,13 +22,16 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import IO, Any
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO, Any, Literal, NamedTuple
 
 from runark.engine.protocol import Outcome, RestoreOptions, VerifyOptions
 from runark.engine.pure.ends import Control
+from runark.engine.pure.load import Account, Pace
+from runark.engine.pure.sys import keep_memory
 
-__all__ = ["BOOT", "Runner", "main", "read_message", "runner", "write_message"]
+__all__ = ["BOOT", "Report", "Runner", "State", "main", "read_message", "runner", "write_message"]
 
 BOOT = """\
 import sys
@@ -41,7 +44,21 @@ main()
 """
 """The program of a worker: the caller's module path is the first message, so that the same runark is imported."""
 
-Runner = Callable[[Sequence[Any]], Iterator[Outcome]]
+Runner = Callable[["deque[Any]"], Iterator[Outcome]]
+
+State = Literal["go", "hold", "cancel"]
+"""What a worker is to do: work; finish what it has begun and give the rest back; roll back."""
+
+
+class Report(NamedTuple):
+    """What a worker tells."""
+
+    outcomes: list[Outcome]
+    bytes: int  # content bytes, entries and operations so far
+    entries: int
+    operations: int
+    back: list[Any]  # jobs that were not begun
+
 
 _LENGTH = struct.Struct("<I")
 _AT_ONCE = 32  # outcomes in one message
@@ -69,7 +86,7 @@ def read_message(stream: IO[bytes]) -> Any:
 
 
 def runner(verb: str, options: Any, level: int, control: Control) -> Runner:
-    """What turns jobs of a verb into outcomes, one for each."""
+    """What takes jobs of a verb and turns them into outcomes, one for each; held, it leaves those not begun."""
     if verb == "archive":
         from runark.engine.pure.gate import Gate
 
@@ -78,15 +95,23 @@ def runner(verb: str, options: Any, level: int, control: Control) -> Runner:
         from runark.engine.pure.restore import restore
 
         restore_options: RestoreOptions = options
-        return lambda jobs: (restore(job, restore_options, control) for job in jobs)
+        return _one_by_one(lambda job: restore(job, restore_options, control), control)
     if verb == "discard":
         from runark.engine.pure.discard import discard
 
-        return lambda jobs: (discard(job, control) for job in jobs)
+        return _one_by_one(lambda job: discard(job, control), control)
     from runark.engine.pure.verify import verify
 
     verify_options: VerifyOptions = options
-    return lambda paths: (verify(path, verify_options.limits, control) for path in paths)
+    return _one_by_one(lambda path: verify(path, verify_options.limits, control), control)
+
+
+def _one_by_one(work: Callable[[Any], Outcome], control: Control) -> Runner:
+    def run(waiting: deque[Any]) -> Iterator[Outcome]:
+        while waiting and not control.held:
+            yield work(waiting.popleft())
+
+    return run
 
 
 def most_open() -> int:
@@ -105,24 +130,27 @@ class _Reporter:
         self._control = control
         self._lock = threading.Lock()
         self._gone = False
-        self._last = (0, 0)
+        self._last = (0, 0, 0)
 
-    def send(self, outcomes: list[Outcome]) -> None:
+    def _counters(self) -> tuple[int, int, int]:
         control = self._control
+        return (control.bytes, control.entries, control.operations)
+
+    def send(self, outcomes: list[Outcome], back: Iterable[Any] = ()) -> None:
         with self._lock:
-            self._last = (control.bytes, control.entries)
+            self._last = self._counters()
             if self._gone:
                 return
             try:
-                write_message(self._stream, (outcomes, *self._last))
+                write_message(self._stream, Report(outcomes, *self._last, list(back)))
             except OSError:  # nobody listens any more: roll back, as at the end of stdin
                 self._gone = True
-                control.stopped = True
+                self._control.stop()
 
     def pulse(self) -> None:
         while True:
             time.sleep(_PULSE)
-            if (self._control.bytes, self._control.entries) != self._last:
+            if self._counters() != self._last:
                 self.send([])
 
 
@@ -132,11 +160,13 @@ def _listen(stream: IO[bytes], control: Control, chunks: queue.SimpleQueue[list[
         try:
             message = read_message(stream)
         except (EOFError, OSError):
-            control.stopped = True
+            control.stop()
             chunks.put(None)
             return
         if message == "cancel":
-            control.stopped = True
+            control.stop()
+        elif isinstance(message, str):
+            control.held = message == "hold"
         else:
             chunks.put(message)
 
@@ -147,8 +177,8 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     out = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # a stray print must not break the messages
-    control = Control()
-    verb, options, level = read_message(sys.stdin.buffer)
+    verb, options, level, account = read_message(sys.stdin.buffer)
+    control = Control(None if account is None else Pace(Account(account), options))
     run = runner(verb, options, level, control)
     reporter = _Reporter(out, control)
     chunks: queue.SimpleQueue[list[Any] | None] = queue.SimpleQueue()
@@ -157,16 +187,18 @@ def main() -> None:
     # records of entries hold no cycles, and looking for some all the time costs a quarter of the speed
     gc.freeze()
     gc.disable()
+    keep_memory()
     while (jobs := chunks.get()) is not None:
         ready: list[Outcome] = []
         sent = time.monotonic()
-        for outcome in run(jobs):
+        waiting = deque(jobs)
+        for outcome in run(waiting):
             ready.append(outcome)
             if len(ready) >= _AT_ONCE or time.monotonic() - sent > _AT_LEAST:
                 reporter.send(ready)
                 ready = []
                 sent = time.monotonic()
-        reporter.send(ready)
+        reporter.send(ready, waiting)
         gc.collect()
     # no clean-up that could wait for the thread in its read
     os._exit(0)

@@ -4,6 +4,7 @@ use rustix::fd::BorrowedFd;
 use rustix::io::Result;
 
 use super::Kind;
+use crate::load::operations;
 
 /// Room for one `getdents64` call, kept by each worker.
 pub struct DirBuffer {
@@ -32,6 +33,7 @@ pub fn list_dir(
     let mut entries = rustix::fs::RawDir::new(fd, &mut buffer.bytes);
     loop {
         if entries.is_buffer_empty() {
+            operations(1);
             refilled();
         }
         let Some(entry) = entries.next() else {
@@ -52,6 +54,7 @@ pub fn list_dir(
     mut each: impl FnMut(&[u8], Kind),
     mut refilled: impl FnMut(),
 ) -> Result<()> {
+    operations(2);
     for entry in rustix::fs::Dir::read_from(fd)? {
         let entry = entry?;
         let name = entry.file_name().to_bytes();

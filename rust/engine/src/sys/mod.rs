@@ -1,4 +1,6 @@
 //! The only place with raw system calls. Everything is relative to a directory handle and never follows a symlink.
+//!
+//! Whatever names or changes something is counted ([`crate::load`]) before it is done; reading, writing and seeking are not.
 
 mod dir;
 mod meta;
@@ -17,14 +19,18 @@ pub use meta::{Kind, Meta, Time};
 pub use names::Names;
 pub use xattr::{forget_acls, get_xattr, list_xattr, set_xattr};
 
+use crate::load::operations;
+
 pub const CLOEXEC: OFlags = OFlags::CLOEXEC;
 
 /// Open an absolute path as a directory; symlinks in it are followed (the caller's own path, not a session's).
 pub fn open_root(path: &[u8]) -> Result<OwnedFd> {
+    operations(1);
     rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | CLOEXEC, Mode::empty())
 }
 
 pub fn open_dir(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
+    operations(1);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::NONBLOCK | CLOEXEC;
     rustix::fs::openat(dir, name, flags, Mode::empty())
 }
@@ -32,21 +38,24 @@ pub fn open_dir(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
 /// Open a file for reading without following a link, without waiting for a FIFO's writer and, where allowed, without
 /// touching its access time.
 pub fn open_file(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
+    operations(1);
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | CLOEXEC;
     #[cfg(target_os = "linux")]
     match rustix::fs::openat(dir, name, flags | OFlags::NOATIME, Mode::empty()) {
-        Err(Errno::PERM) => {}
+        Err(Errno::PERM) => operations(1),
         other => return other,
     }
     rustix::fs::openat(dir, name, flags, Mode::empty())
 }
 
 pub fn open_write(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
+    operations(1);
     rustix::fs::openat(dir, name, OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | CLOEXEC, Mode::empty())
 }
 
 /// Make a new file, mode 0600; never opens an existing one.
 pub fn create_file(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
+    operations(1);
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | CLOEXEC;
     rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)
 }
@@ -63,7 +72,8 @@ pub fn is_being_written(fd: impl AsFd) -> bool {
     let fd = fd.as_fd().as_raw_fd();
     // A program that starts another shares its open files with it for a moment: who is still there after some is a writer.
     for pause in [10, 30, 0] {
-        // SAFETY: calls with numbers, on a descriptor that is open.
+        operations(2); // before: no wait while we hold the lease
+                       // SAFETY: calls with numbers, on a descriptor that is open.
         unsafe {
             // Who opens the file for writing while we hold the lease has a signal sent to us: SIGIO would end the process, SIGURG
             // is ignored unless somebody asked for it.
@@ -88,19 +98,23 @@ pub fn is_being_written(_: impl AsFd) -> bool {
 
 /// Make a directory that nobody else may enter.
 pub fn make_private_dir(dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+    operations(1);
     rustix::fs::mkdirat(dir, name, Mode::RWXU)
 }
 
 /// Make a directory with the mode that the umask leaves.
 pub fn make_dir(dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+    operations(1);
     rustix::fs::mkdirat(dir, name, Mode::RWXU | Mode::RWXG | Mode::RWXO)
 }
 
 pub fn make_symlink(target: &[u8], dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+    operations(1);
     rustix::fs::symlinkat(target, dir, name)
 }
 
 pub fn make_fifo(dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+    operations(1);
     #[cfg(not(target_vendor = "apple"))]
     return rustix::fs::mkfifoat(dir, name, Mode::RUSR | Mode::WUSR);
     #[cfg(target_vendor = "apple")]
@@ -108,14 +122,17 @@ pub fn make_fifo(dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
 }
 
 pub fn link(from: BorrowedFd<'_>, old: &[u8], to: BorrowedFd<'_>, new: &[u8]) -> Result<()> {
+    operations(1);
     rustix::fs::linkat(from, old, to, new, AtFlags::empty())
 }
 
 pub fn stat(fd: impl AsFd) -> Result<Meta> {
+    operations(1);
     rustix::fs::fstat(fd).map(|s| Meta::from_stat(&s))
 }
 
 pub fn stat_at(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Meta> {
+    operations(1);
     rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map(|s| Meta::from_stat(&s))
 }
 
@@ -123,6 +140,7 @@ pub fn stat_at(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Meta> {
 /// kernel does not say.
 #[cfg(target_os = "linux")]
 pub fn stat_dir(fd: impl AsFd) -> Result<(Meta, Option<u64>)> {
+    operations(1);
     use rustix::fs::StatxFlags;
     let wanted = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
     match rustix::fs::statx(&fd, c"", AtFlags::EMPTY_PATH, wanted) {
@@ -151,15 +169,18 @@ pub fn exists(dir: BorrowedFd<'_>, name: &[u8]) -> Result<bool> {
 }
 
 pub fn read_link(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<u8>> {
+    operations(1);
     rustix::fs::readlinkat(dir, name, Vec::new()).map(|s| s.into_bytes())
 }
 
 pub fn unlink(dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+    operations(1);
     rustix::fs::unlinkat(dir, name, AtFlags::empty())
 }
 
 /// Whether names in the directory may be removed by the effective user; the refusal if not.
 pub fn may_change(dir: BorrowedFd<'_>) -> Result<()> {
+    operations(1);
     use rustix::fs::Access;
     match rustix::fs::accessat(dir, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
         Err(e @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => Err(e),
@@ -169,12 +190,14 @@ pub fn may_change(dir: BorrowedFd<'_>) -> Result<()> {
 }
 
 pub fn remove_dir(dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+    operations(1);
     rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)
 }
 
 /// Rename within a directory, never over an existing name. Where the filesystem has no such call (NFS), files are linked
 /// and unlinked, which never replaces either; directories are renamed after a look, which at worst replaces an empty one.
 pub fn rename_new(dir: BorrowedFd<'_>, old: &[u8], new: &[u8], is_dir: bool) -> Result<()> {
+    operations(1);
     match rustix::fs::renameat_with(dir, old, dir, new, RenameFlags::NOREPLACE) {
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
         other => return other,
@@ -183,6 +206,7 @@ pub fn rename_new(dir: BorrowedFd<'_>, old: &[u8], new: &[u8], is_dir: bool) -> 
         if exists(dir, new)? {
             return Err(Errno::EXIST);
         }
+        operations(1);
         return rustix::fs::renameat(dir, old, dir, new);
     }
     link(dir, old, dir, new)?;
@@ -191,6 +215,7 @@ pub fn rename_new(dir: BorrowedFd<'_>, old: &[u8], new: &[u8], is_dir: bool) -> 
 
 /// Move a file to another directory of the same filesystem, never over an existing name.
 pub fn move_new(from: BorrowedFd<'_>, old: &[u8], to: BorrowedFd<'_>, new: &[u8]) -> Result<()> {
+    operations(1);
     match rustix::fs::renameat_with(from, old, to, new, RenameFlags::NOREPLACE) {
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
         other => return other,
@@ -201,6 +226,7 @@ pub fn move_new(from: BorrowedFd<'_>, old: &[u8], to: BorrowedFd<'_>, new: &[u8]
 
 /// Move a directory to another parent on the same filesystem, never over an existing name.
 pub fn move_dir_new(from: BorrowedFd<'_>, old: &[u8], to: BorrowedFd<'_>, new: &[u8]) -> Result<()> {
+    operations(1);
     match rustix::fs::renameat_with(from, old, to, new, RenameFlags::NOREPLACE) {
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
         other => return other,
@@ -208,6 +234,7 @@ pub fn move_dir_new(from: BorrowedFd<'_>, old: &[u8], to: BorrowedFd<'_>, new: &
     if exists(to, new)? {
         return Err(Errno::EXIST);
     }
+    operations(1);
     rustix::fs::renameat(from, old, to, new)
 }
 
@@ -322,25 +349,30 @@ pub fn data_regions(fd: impl AsFd, size: u64) -> Result<Vec<(u64, u64)>> {
 
 /// Set the length (grows as a hole).
 pub fn set_len(fd: impl AsFd, size: u64) -> Result<()> {
+    operations(1);
     rustix::fs::ftruncate(fd, size)
 }
 
 pub fn set_mode(fd: impl AsFd, mode: u32) -> Result<()> {
+    operations(1);
     rustix::fs::fchmod(fd, Mode::from_raw_mode(mode as rustix::fs::RawMode))
 }
 
 pub fn set_owner(fd: impl AsFd, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
+    operations(1);
     rustix::fs::fchown(fd, uid.map(rustix::fs::Uid::from_raw), gid.map(rustix::fs::Gid::from_raw))
 }
 
 /// Owner of a name that is not opened (symlinks, FIFOs).
 pub fn set_owner_at(dir: BorrowedFd<'_>, name: &[u8], uid: u32, gid: u32) -> Result<()> {
+    operations(1);
     let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
     rustix::fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
 }
 
 /// Mode of a FIFO just made in a directory nobody else may enter.
 pub fn set_mode_at(dir: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<()> {
+    operations(1);
     rustix::fs::chmodat(dir, name, Mode::from_raw_mode(mode as rustix::fs::RawMode), AtFlags::empty())
 }
 
@@ -351,15 +383,18 @@ fn timestamps(mtime: Time) -> rustix::fs::Timestamps {
 }
 
 pub fn set_mtime(fd: impl AsFd, mtime: Time) -> Result<()> {
+    operations(1);
     rustix::fs::futimens(fd, &timestamps(mtime))
 }
 
 pub fn set_mtime_at(dir: BorrowedFd<'_>, name: &[u8], mtime: Time) -> Result<()> {
+    operations(1);
     rustix::fs::utimensat(dir, name, &timestamps(mtime), AtFlags::SYMLINK_NOFOLLOW)
 }
 
 /// Take the file's advisory lock without waiting; false if another process holds it.
 pub fn try_lock(fd: impl AsFd) -> Result<bool> {
+    operations(1);
     match rustix::fs::flock(fd, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(true),
         Err(Errno::WOULDBLOCK) => Ok(false),
@@ -372,6 +407,7 @@ pub fn try_lock(fd: impl AsFd) -> Result<bool> {
 /// Data and metadata of a file, or the names of a directory, to stable storage. A directory that cannot be synced
 /// (`EINVAL` on some network filesystems) is taken as synced: its operations are synchronous there.
 pub fn sync_dir(fd: impl AsFd) -> Result<()> {
+    operations(1);
     match rustix::fs::fsync(fd) {
         Err(Errno::INVAL | Errno::NOTSUP) => Ok(()),
         other => other,
@@ -379,10 +415,12 @@ pub fn sync_dir(fd: impl AsFd) -> Result<()> {
 }
 
 pub fn sync_file(fd: impl AsFd) -> Result<()> {
+    operations(1);
     rustix::fs::fsync(fd)
 }
 
 pub fn sync_data(fd: impl AsFd) -> Result<()> {
+    operations(1);
     #[cfg(not(target_vendor = "apple"))]
     return rustix::fs::fdatasync(fd);
     #[cfg(target_vendor = "apple")]
@@ -391,6 +429,7 @@ pub fn sync_data(fd: impl AsFd) -> Result<()> {
 
 #[cfg(target_os = "linux")]
 pub fn sync_filesystem(fd: impl AsFd) -> Result<()> {
+    operations(1);
     rustix::fs::syncfs(fd)
 }
 
@@ -423,6 +462,7 @@ pub enum Storage {
 
 #[cfg(target_os = "linux")]
 pub fn storage(fd: impl AsFd) -> Result<Storage> {
+    operations(1);
     const VOLATILE: [u32; 2] = [0x0102_1994, 0x8584_58f6]; // tmpfs, ramfs
     const LOCAL: [u32; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010]; // ext, xfs, btrfs, f2fs
     let magic = rustix::fs::fstatfs(fd)?.f_type as u32;
@@ -442,6 +482,7 @@ pub fn storage(_fd: impl AsFd) -> Result<Storage> {
 
 /// Bytes free for us on the filesystem.
 pub fn free_bytes(fd: impl AsFd) -> Result<u64> {
+    operations(1);
     let s = rustix::fs::fstatvfs(fd)?;
     Ok(s.f_bavail.saturating_mul(s.f_frsize))
 }

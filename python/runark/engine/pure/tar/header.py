@@ -1,7 +1,7 @@
 """One ustar header block: building it and reading it strictly.
 
-Building is the hot path of packing: the fields that are the same for most members are formatted once and kept with the
-sum of their bytes, so that a header costs one formatting and a sum over a hundred bytes instead of 512.
+Building is the hot path of packing: what is the same for most members of a session (mode, owner, everything behind the
+checksum) is formatted once and kept, with the sum of its bytes where it stands behind the checksum.
 
 Reading accepts what `docs/archive-format.md`, section 7, says (ustar, GNU and v7 headers, octal and base-256 numbers)
 and nothing else.
@@ -10,6 +10,7 @@ and nothing else.
 from __future__ import annotations
 
 import re
+import zlib
 from typing import NamedTuple
 
 from runark.engine.pure.ends import Damaged
@@ -65,8 +66,15 @@ def pad(length: int) -> bytes:
 
 # ------------------------------------------------------------------------------------------------- building
 
-_tails: dict[tuple[bytes, bytes, bytes], tuple[bytes, int]] = {}
+_NUMBERS = b"%011o\0%011o\0"
+_known: dict[tuple[int, int, int, bytes, bytes, bytes], tuple[bytes, bytes, int]] = {}
 _extensions: dict[tuple[bytes, int], bytes] = {}
+_MOST_KNOWN = 4096
+
+
+def _sum(data: bytes) -> int:
+    """The sum of at most 256 bytes: that is what the low half of an Adler-32 that begins with 0 is."""
+    return zlib.adler32(data, 0) & 0xFFFF
 
 
 def _tail(flag: bytes, link: bytes, uname: bytes, gname: bytes, prefix: bytes) -> tuple[bytes, int]:
@@ -79,6 +87,10 @@ def _tail(flag: bytes, link: bytes, uname: bytes, gname: bytes, prefix: bytes) -
         prefix.ljust(_PREFIX_FIELD + 12, b"\0"),
     )
     return tail, sum(tail)
+
+
+def _owner(mode: int, uid: int, gid: int) -> bytes:
+    return b"%07o\0%07o\0%07o\0" % (mode, uid, gid)
 
 
 def build(
@@ -96,16 +108,19 @@ def build(
 ) -> bytes:
     """A header block. All values must fit their fields; the writer sees to that."""
     if link or prefix:
+        owner = _owner(mode, uid, gid)
         tail, tail_sum = _tail(flag, link, uname, gname, prefix)
     else:
-        key = (flag, uname, gname)
-        known = _tails.get(key)
+        key = (mode, uid, gid, flag, uname, gname)
+        known = _known.get(key)
         if known is None:
-            known = _tails[key] = _tail(flag, b"", uname, gname, b"")
-        tail, tail_sum = known
-    fields = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (mode, uid, gid, size, mtime)
+            known = (_owner(mode, uid, gid), *_tail(flag, b"", uname, gname, b""))
+            if len(_known) < _MOST_KNOWN:
+                _known[key] = known
+        owner, tail, tail_sum = known
+    head = name.ljust(_NAME_FIELD, b"\0") + owner + _NUMBERS % (size, mtime)
     # the checksum counts its own eight bytes as spaces: 8 * 32
-    return b"%b%b%06o\0 %b" % (name.ljust(_NAME_FIELD, b"\0"), fields, sum(name) + sum(fields) + 256 + tail_sum, tail)
+    return b"%b%06o\0 %b" % (head, _sum(head) + 256 + tail_sum, tail)
 
 
 def extension(flag: bytes, size: int) -> bytes:
@@ -114,7 +129,7 @@ def extension(flag: bytes, size: int) -> bytes:
     if known is None:
         name = b"././@PaxHeader" if flag == b"x" else b"././@LongLink"
         known = build(name, b"", 0o644, 0, 0, size, 0, flag, b"", b"", b"")
-        if len(_extensions) < 4096:
+        if len(_extensions) < _MOST_KNOWN:
             _extensions[(flag, size)] = known
     return known
 

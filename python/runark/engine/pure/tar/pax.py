@@ -10,7 +10,7 @@ import re
 
 from runark.engine.pure.ends import Damaged
 
-__all__ = ["body", "decimal_time", "parse", "parse_time", "quote_key", "record", "unquote_key"]
+__all__ = ["body", "decimal_time", "mtime_record", "parse", "parse_time", "quote_key", "record", "unquote_key"]
 
 SECOND = 10**9
 _MAX_SECONDS = (1 << 63) - 1
@@ -26,6 +26,12 @@ def record(key: bytes, value: bytes) -> bytes:
     if len(b"%d" % total) > len(b"%d" % rest):
         total += 1
     return b"%d %b=%b\n" % (total, key, value)
+
+
+def mtime_record(seconds: int, nanos: int) -> bytes:
+    """`record(b"mtime", ...)` of a time with a fraction that fits the header's field: most members have just this."""
+    text = (b"mtime=%d.%09d" % (seconds, nanos)).rstrip(b"0")
+    return b"%d %b\n" % (len(text) + 4, text)  # 13 to 30 bytes in all: the length has two digits
 
 
 def body(records: dict[bytes, bytes]) -> bytes:

@@ -6,7 +6,7 @@ The end-of-archive blocks and the compressor belong to the caller.
 from __future__ import annotations
 
 from runark.engine.pure.tar import pax
-from runark.engine.pure.tar.header import MAX_ID, MAX_SIZE, MAX_TIME, build, extension, pad, split
+from runark.engine.pure.tar.header import BLOCK, MAX_ID, MAX_SIZE, MAX_TIME, build, extension, pad, split
 
 __all__ = ["DIRECTORY", "END", "FIFO", "FILE", "HARDLINK", "SYMLINK", "TooLarge", "member"]
 
@@ -53,16 +53,14 @@ def member(
     about the content (attributes, ACLs, sparse). Raises `TooLarge`.
     """
     records: dict[bytes, bytes] = extra if extra is not None else {}
-    time = b""
-    front = b""
-    if len(path) <= 100:
-        prefix, name = b"", path
-    else:
+    front = prefix = b""
+    name = path
+    if len(path) > 100:
         fields = split(path)
         if fields is not None:
             prefix, name = fields
         else:
-            prefix, name = b"", path[:100]
+            name = path[:100]
             if _is_utf8(path):
                 records[b"path"] = path
             else:
@@ -74,10 +72,9 @@ def member(
             front += _long(b"K", link)
         link = link[:100]
     mtime, nanos = divmod(mtime_ns, _SECOND)
-    if nanos or not 0 <= mtime <= MAX_TIME:
-        time = pax.decimal_time(mtime_ns)
-        if not 0 <= mtime <= MAX_TIME:
-            mtime = 0
+    if not 0 <= mtime <= MAX_TIME:
+        records[b"mtime"] = pax.decimal_time(mtime_ns)
+        mtime = 0
     if size > MAX_SIZE:
         records[b"size"] = b"%d" % size
         size = 0
@@ -97,14 +94,16 @@ def member(
         gname = b""
     block = build(name, prefix, mode & 0o7777, uid, gid, size, mtime, flag, link, uname, gname)
     if records:
-        if time:
-            records[b"mtime"] = time
+        if nanos:
+            records[b"mtime"] = pax.decimal_time(mtime_ns)
         body = pax.body(records)
-    elif time:  # most members have this record and no other
-        body = pax.record(b"mtime", time)
+    elif nanos:
+        body = pax.mtime_record(mtime, nanos)
     else:
         return front + block
     length = len(body)
+    if length <= BLOCK:
+        return b"%b%b%b%b" % (front, extension(b"x", length), body.ljust(BLOCK, b"\0"), block)
     if length > MAX_METADATA:
         raise TooLarge
     return b"%b%b%b%b%b" % (front, extension(b"x", length), body, pad(length), block)
