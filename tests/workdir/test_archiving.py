@@ -44,6 +44,18 @@ def test_by_command(engine: Engine, base: Path, prefix: str) -> None:
     assert SessionDir(base, prefix=prefix, max_session_dirs=0).prune() == sessions, "what comes back is one of ours"
 
 
+def test_a_format_of_ones_own(engine: Engine, base: Path) -> None:
+    """With the rule of docs/workdir.md."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "workdir.md").read_text()
+    rule = page.partition("```yaml\n")[2].partition("```")[0]
+    with SessionDir(base, prefix="job_", timestamp_format="%Y%m%dT%H%M%S").create() as session:
+        pass
+    assert len(runark.scan(base, engine=engine.name)) == 0
+    (base / "runark.yaml").write_text(rule)
+    (row,) = runark.scan(base, engine=engine.name)
+    assert (row.path, row.layout) == (os.fsencode(session.path), "jobs") and row.started is not None
+
+
 def test_retention_by_age(engine: Engine, base: Path) -> None:
     old, new = ended(base, 2)
     for path in (old, *old.iterdir()):

@@ -30,7 +30,7 @@ __all__ = ["Found", "Rules", "candidates", "prune"]
 
 _DAY = 86_400.0
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_PATIENCE = 5.0
+_PATIENCE = 1.0
 _PAUSE = 0.02
 _LEFT = re.compile(r"\.(.+)\.discarding-[0-9a-f]{16}", re.DOTALL)
 
