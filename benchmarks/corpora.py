@@ -7,6 +7,7 @@
 | c | 125,000 sessions as in `a` in five directories; the files are holes: sizes, no content | 8 a session |
 | d | one session with a log of 1 GiB | 8 |
 | e | one directory of 1,000,000 empty sessions, all old | 1 a session |
+| f | 300,000 sessions as in `c` | 8 a session |
 
 A SciTeX session: CONFIGS/ (CONFIG.yaml, CONFIG.pkl of about 1 kB), logs/ (stdout.log, stderr.log), one csv of 1-8 kB.
 
@@ -227,7 +228,7 @@ def make(name: str, target: Path, scale: float = 1.0, seed: int = 1) -> Corpus:
         roots: tuple[Path, ...] = (root,)
         content = sum(entry.stat().st_size for entry in root.rglob("*") if entry.is_file())
         return Corpus(name, roots, 1, inodes, content)
-    if name == "c":
+    if name in "cf":
         roots = tuple(target / f"script{i}_out" / "FINISHED_SUCCESS" for i in range(5))
     else:
         roots = (target / "FINISHED_SUCCESS",)
@@ -235,7 +236,7 @@ def make(name: str, target: Path, scale: float = 1.0, seed: int = 1) -> Corpus:
     for i, root in enumerate(roots):
         root.mkdir(parents=True)
         bounds = count * i // len(roots), count * (i + 1) // len(roots)
-        jobs += chunks(root, *bounds, seed, {"a": False, "b": True, "c": True, "e": False}[name])
+        jobs += chunks(root, *bounds, seed, name in "bcf")
     worker = put_empty if name in "be" else put_chunk
     with get_context("spawn").Pool(len(os.sched_getaffinity(0))) as pool:
         content = sum(pool.imap_unordered(worker, jobs))
@@ -244,7 +245,7 @@ def make(name: str, target: Path, scale: float = 1.0, seed: int = 1) -> Corpus:
     return Corpus(name, roots, count, count * inodes, content)
 
 
-CORPORA: dict[str, int] = {"a": 10_000, "b": 200_000, "c": 125_000, "d": 1, "e": 1_000_000}
+CORPORA: dict[str, int] = {"a": 10_000, "b": 200_000, "c": 125_000, "d": 1, "e": 1_000_000, "f": 300_000}
 """Name -> sessions at scale 1."""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from context import Setup
 from harness import Book
 
-from suites import archive, big, ext4, memory, restore, scan, session, stages, workers
+from suites import archive, big, ext4, memory, report, restore, scan, session, stages, workers
 
 SUITES: dict[str, Callable[[Setup, Book], None]] = {
     "archive": archive.run,
@@ -21,4 +21,5 @@ SUITES: dict[str, Callable[[Setup, Book], None]] = {
     "latency": workers.run_latency,
     "stages": stages.run,
     "session": session.run,
+    "report": report.run,
 }

@@ -31,7 +31,7 @@ from runark.record import MARKER
 if TYPE_CHECKING:
     from yaml import Node
 
-__all__ = ["BUILT_IN", "Layout", "choose", "load_config", "rules_of", "started"]
+__all__ = ["BUILT_IN", "Layout", "choose", "load_config", "rules_of", "started", "time_text"]
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,17 @@ def rules_of(layouts: Sequence[Layout]) -> tuple[Rule, ...]:
 
 def started(layout: Layout, path: bytes) -> datetime | None:
     """When the session began, by its name: local time without a zone. None if the name tells no (possible) time."""
+    text = time_text(layout, path)
+    if text is None:
+        return None
+    try:
+        return datetime.strptime(text, layout.time)
+    except ValueError:  # 2026-13-45 has the shape of a date and is none
+        return None
+
+
+def time_text(layout: Layout, path: bytes) -> str | None:
+    """What the names say about the start, as `layout.time` reads it. None if the layout tells no time."""
     if not layout.time:
         return None
     parent, _, name = path.rpartition(b"/")
@@ -109,10 +120,7 @@ def started(layout: Layout, path: bytes) -> datetime | None:
         found = re.fullmatch(pattern, text) if pattern is not None else None
         if found is not None and "time" in found.re.groupindex and found["time"] is not None:
             parts.append(found["time"].decode("latin-1"))
-    try:
-        return datetime.strptime(" ".join(parts), layout.time)
-    except ValueError:  # 2026-13-45 has the shape of a date and is none
-        return None
+    return " ".join(parts)
 
 
 # ------------------------------------------------------------------------------------------------ runark.yaml

@@ -6,6 +6,7 @@ file `.runark-workdir`. Of its keys, these tell:
     HOST, PID             where it runs
     PROCESS_START         start of that process, in clock ticks since boot (field 22 of /proc/<pid>/stat)
     BOOT_ID               /proc/sys/kernel/random/boot_id
+    PID_NAMESPACE         /proc/self/ns/pid: a container numbers its processes anew, often under its host's name
     EXIT_STATUS, END_DATETIME   there and not null: it has ended
 
 Only asked of sessions that do not lie below RUNNING/ or FINISHED*/. Cheap: one open, and YAML is parsed only for a
@@ -19,7 +20,18 @@ import re
 from enum import Enum
 from typing import Any
 
-__all__ = ["MARKER", "RECORD", "STALE_NS", "Life", "boot_id", "life", "life_of", "process_start", "runs_here"]
+__all__ = [
+    "MARKER",
+    "RECORD",
+    "STALE_NS",
+    "Life",
+    "boot_id",
+    "life",
+    "life_of",
+    "pid_namespace",
+    "process_start",
+    "runs_here",
+]
 
 RECORD = b"CONFIGS/CONFIG.yaml"
 MARKER = b".runark-workdir"
@@ -86,6 +98,9 @@ def runs_here(record: dict[str, Any]) -> bool | None:
     pid, host = _whole(record.get("PID")), record.get("HOST")
     if pid is None or pid <= 0 or host is None or str(host) != os.uname().nodename:
         return None
+    there, here = record.get("PID_NAMESPACE"), pid_namespace()
+    if there is not None and here is not None and str(there) != here:
+        return None
     return _runs(pid, _whole(record.get("PROCESS_START")), record.get("BOOT_ID"))
 
 
@@ -118,6 +133,14 @@ def _runs(pid: int, started: int | None, boot: Any) -> bool:
 def boot_id() -> str | None:
     """What tells this run of this machine from any other. None where the system has no such thing."""
     return _read("/proc/sys/kernel/random/boot_id").strip() or None
+
+
+def pid_namespace() -> str | None:
+    """What tells the processes of one container from those of another. None where the system has no such thing."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return None
 
 
 def process_start(pid: int) -> int | None:

@@ -183,6 +183,75 @@ def test_a_session_that_is_over_is_not_joined(run: Runner, tmp_path: Path) -> No
     assert (ended.code, ended.state) == (3, "FINISHED_ERROR")
 
 
+def test_a_forked_process_that_outlives_the_session(run: Runner) -> None:
+    ended = run(
+        """
+        import os, time
+        import runark as stx
+
+        @stx.session
+        def later():
+            print("later")
+
+        @stx.session(verbose=True)
+        def main():
+            return os.fork()
+
+        read, write = os.pipe()
+        try:
+            main()
+        except SystemExit as error:  # the PID of the child is no status of success
+            os.close(write); os.read(read, 1)
+            raise SystemExit(0)
+        os.close(read)
+        while list(stx.session.SessionManager().list_sessions().values())[0]["config"].SDIR_RUN.is_dir():
+            time.sleep(0.01)
+        later()
+        """
+    )
+    assert ended.code == 0, ended.stderr
+    assert ended.stderr.count("status") == 1, "the child does not tell of an end that is not its own"
+    assert sorted(path.name.partition("-")[2].rpartition("-")[2] for path in ended.sessions) == ["later", "main"]
+
+
+def test_what_a_process_saves_that_outlives_the_session(run: Runner) -> None:
+    """Its session's directory has a new name; none is made under the old one."""
+    ended = run(
+        """
+        import os, time
+        import runark as stx
+
+        @stx.session
+        def main(CONFIG=stx.INJECTED):
+            if os.fork() == 0:
+                while CONFIG.SDIR_RUN.is_dir():
+                    time.sleep(0.01)
+                stx.io.save("late", "late.txt")
+                os._exit(0)
+
+        main()
+        os.wait()
+        """
+    )
+    assert (ended.code, ended.state, ended.stderr) == (0, "FINISHED_SUCCESS", "")
+    assert (ended.out / "late.txt").read_text() == "late"
+    assert list((ended.out / "RUNNING").iterdir()) == []
+
+
+def test_running2finished_leaves_nothing_in_the_environment(run: Runner) -> None:
+    ended = run(
+        """
+        import os
+        from runark import session
+        CONFIG, *_ = session.start(verbose=False)
+        session.running2finished(CONFIG, 0)
+        session.close(CONFIG, exit_status=0, verbose=False)
+        assert "RUNARK_SESSION" not in os.environ
+        """
+    )
+    assert (ended.code, ended.state) == (0, "FINISHED_SUCCESS"), ended.stderr
+
+
 # --------------------------------------------------------------------------------------------------- ranks
 
 

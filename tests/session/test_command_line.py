@@ -15,6 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, NewType, Optional, Union
 
+import numpy
 import pytest
 
 from runark import INJECTED
@@ -61,6 +62,8 @@ TABLE: list[tuple[Any, Any, str, Any]] = [
     (None, True, "", True),
     (None, Path("a"), "--x b", Path("b")),
     (None, Colour.RED, "--x BLUE", Colour.BLUE),
+    (None, numpy.float32(0.5), "--x .25", numpy.float32(0.25)),
+    (None, numpy.int64(3), "--x 4", numpy.int64(4)),
     (int, REQUIRED, "--x=-5", -5),
     (int, REQUIRED, "--x -5", -5),
     (float, REQUIRED, "--x -1e-3", -1e-3),
@@ -176,6 +179,12 @@ def test_spellings_and_short_forms() -> None:
     assert line.parse(["--hidden", "7"])["_hidden"] == 7
     assert line.parse(["--no_cache"])["no_cache"] is True and line.parse(["--no-no-cache"])["no_cache"] is False
     assert line.parse(["--h", "9"])["h"] == 9
+
+
+def test_a_flag_beside_a_parameter_with_the_name_of_its_opposite() -> None:
+    def main(cache=True, no_cache=0): ...
+
+    assert inspect_function(main).parse(["--no-cache", "3"]) == {"cache": True, "no_cache": 3}
 
 
 def test_a_parameter_called_help(capsys: pytest.CaptureFixture[str]) -> None:

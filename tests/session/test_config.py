@@ -136,6 +136,9 @@ def test_configs(tmp_path: Path) -> None:
         ("a: !!python/object:os.system x\n", 1),
         ("\tx: 1\n", 1),
         ("a: *nobody\n", 1),
+        ("a: &a {b: *a}\n", 1),
+        ("a: &a [*a]\n", 1),
+        ("\n".join(["a0: &a0 x", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12))]), 7),
     ],
 )
 def test_a_broken_file_is_named_with_its_line(tmp_path: Path, text: str, line: int) -> None:
@@ -242,7 +245,7 @@ def test_the_record_tells_where_it_comes_from(run: Runner) -> None:
     record = ended.record
     assert (record["GIT_COMMIT"], record["GIT_DIRTY"]) == (head, False), "its own outputs do not make it dirty"
     assert record["ARGV"][1:] == ["job.py", "--n", "5"] and record["CWD"] == str(run.directory)
-    for key in ("HOST", "PID", "PROCESS_START", "BOOT_ID", "USER", "PYTHON", "RUNARK", "SEED"):
+    for key in ("HOST", "PID", "PROCESS_START", "BOOT_ID", "PID_NAMESPACE", "USER", "PYTHON", "RUNARK", "SEED"):
         assert record[key] is not None, key
     shutil.rmtree(ended.out)
     assert run(text + "# changed\n").record["GIT_DIRTY"] is True

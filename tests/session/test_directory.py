@@ -115,6 +115,15 @@ def test_places(run: Runner, tmp_path: Path) -> None:
     assert ended.code == 1 and "blocked_out" in ended.stderr and "not a directory" in ended.stderr
 
 
+def test_a_chosen_directory_is_one_sessions(run: Runner) -> None:
+    """Also if several processes choose it at the same moment."""
+    text = "from runark import session\nCONFIG, *_ = session.start(verbose=False, sdir='chosen')\nprint('it is mine')\n"
+    text += "import time; time.sleep(0.5); session.close(CONFIG, exit_status=0, verbose=False)\n"
+    ended = [run.end(process) for process in [run.begin(text) for _ in range(6)]]
+    assert sorted(one.code for one in ended) == [0, 1, 1, 1, 1, 1], [one.stderr for one in ended]
+    assert (run.directory / "chosen" / "logs" / "stdout.log").read_text() == "it is mine\n"
+
+
 def test_without_a_script_the_working_directory_is_used(tmp_path: Path) -> None:
     text = "import runark.session as s; C, *_ = s.start(verbose=False); s.close(C, verbose=False, exit_status=0)"
     for command, stdin in ((["-c", text], None), (["-"], text)):

@@ -43,6 +43,7 @@ TABLE = {
     "sys.exit()": ("import sys; sys.exit()", "1", "FINISHED_SUCCESS", 0, 0, ""),
     "sys.exit(0)": ("import sys; sys.exit(0)", "1", "FINISHED_SUCCESS", 0, 0, ""),
     "sys.exit(3)": ("import sys; sys.exit(3)", "0", "FINISHED_ERROR", 3, 3, ""),
+    "sys.exit(256)": ("import sys; sys.exit(256)", "0", "FINISHED_ERROR", 256, 1, ""),
     "sys.exit(text)": ("import sys; sys.exit('gave up')", "0", "FINISHED_ERROR", 1, 1, "gave up"),
     "Ctrl-C": ("import os, signal; os.kill(os.getpid(), signal.SIGINT); import time; time.sleep(30)", "0",
                "FINISHED_ERROR", 130, 130, "KeyboardInterrupt"),
@@ -83,6 +84,49 @@ def test_ending(run: Runner, name: str) -> None:
 
 def _lines(text: str, beginning: str) -> int:
     return sum(line.startswith(beginning) for line in text.splitlines())
+
+
+def test_an_error_that_cannot_be_told(run: Runner) -> None:
+    body = """
+        class Mute(Exception):
+            def __str__(self):
+                raise ValueError("no text")
+        raise Mute
+        """
+    ended = run(script(body))
+    assert (ended.code, ended.state, ended.record["END_REASON"]) == (1, "FINISHED_ERROR", "Mute")
+    assert "ValueError" not in ended.stderr
+
+
+def test_no_room_for_standard_output(run: Runner) -> None:
+    """`job.py > results.txt` on a full disk: nobody may take what is there for all of it."""
+    with open("/dev/full", "wb") as full:
+        ended = run(script("print('more')", "0"), stdout=full)
+    assert (ended.code, ended.state, ended.record["EXIT_STATUS"]) == (1, "FINISHED_ERROR", 1)
+    assert "standard output: 12 bytes are missing: No space left" in ended.stderr
+    assert "standard output: 12 bytes are missing" in ended.record["END_REASON"]
+    assert ended.log() == "before\nmore\n"
+
+
+def test_the_time_of_day_is_changed(run: Runner) -> None:
+    ended = run(script("import os, time; os.environ['TZ'] = 'UTC-9'; time.tzset()", "0"), env={"TZ": "UTC+9"})
+    assert ended.record["RUN_DURATION"].startswith("00:00:")
+
+
+def test_close_in_another_thread(run: Runner) -> None:
+    ended = run(
+        """
+        import os, signal, threading
+        from runark import session
+        CONFIG, *_ = session.start(verbose=False)
+        thread = threading.Thread(target=session.close, args=(CONFIG,), kwargs={"exit_status": 0, "verbose": False})
+        thread.start(); thread.join()
+        print("closed", flush=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+        """
+    )
+    assert (ended.state, ended.stdout, ended.stderr) == ("FINISHED_SUCCESS", "closed\n", "")
+    assert ended.code == -signal.SIGTERM, "as without a session"
 
 
 def test_a_traceback_shows_the_script_and_not_runark(run: Runner) -> None:
@@ -228,6 +272,28 @@ def test_two_signals_end_it_once(run: Runner) -> None:
     assert ended.code in (143, -signal.SIGTERM)
 
 
+def test_signals_while_it_starts(run: Runner) -> None:
+    """Nothing is left of it, also if a second one comes while that is made sure."""
+    ended = run(
+        """
+        import os, signal
+        from runark.session import lifecycle
+
+        def signalled(function):
+            def wrapper(*args, **options):
+                os.kill(os.getpid(), signal.SIGTERM)
+                return function(*args, **options)
+            return wrapper
+
+        lifecycle.write_record = signalled(lifecycle.write_record)
+        lifecycle._take_back = signalled(lifecycle._take_back)
+        lifecycle.begin(lifecycle.Options(lifecycle.Path(__file__), "start"))
+        """
+    )
+    assert ended.code == -signal.SIGTERM
+    assert list((ended.out / "RUNNING").iterdir()) == []
+
+
 # ----------------------------------------------------------------------------------------- ends that fail
 
 
@@ -312,6 +378,13 @@ def test_whatever_a_script_does_to_config_and_streams(run: Runner) -> None:
     assert ended.log() == "before\n" and ended.record["EXIT_STATUS"] == 0
 
 
+def test_what_cannot_be_put_back_is_told(run: Runner) -> None:
+    ended = run(decorated("import sys; plt.get_fignums = None; del sys.stdout; return 0", "plt=stx.INJECTED"))
+    assert (ended.code, ended.state) == (0, "FINISHED_SUCCESS"), ended.stderr
+    assert "not everything could be put back: TypeError" in ended.stderr
+    assert "TypeError" in ended.record["END_REASON"]
+
+
 def test_a_session_whose_directory_is_gone(run: Runner) -> None:
     ended = run(script("import shutil; shutil.rmtree(CONFIG.SDIR_RUN)", "0"))
     assert ended.code == 1 and "CONFIG.yaml" in ended.stderr and "OperationFailed" in ended.stderr
@@ -350,7 +423,8 @@ def test_close_can_be_tried_again(run: Runner) -> None:
         ("session.close(CONFIG, exit_status=1)", "FINISHED_ERROR", 1, "close()"),
         ("pass", "FINISHED_ERROR", 1, "without close()"),
         ("raise KeyError('lost')", "FINISHED_ERROR", 1, "KeyError: 'lost'"),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", "FINISHED_ERROR", 1, "without close()"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", "FINISHED_ERROR", 143, "SIGTERM"),
+        ("raise KeyboardInterrupt", "FINISHED_ERROR", 130, "KeyboardInterrupt"),
     ],
 )
 def test_start_and(run: Runner, end: str, state: str, status: int | None, reason: str) -> None:

@@ -154,6 +154,110 @@ def test_the_reader_goes_away(run: Runner) -> None:
     assert ended.log().splitlines() == [str(number) for number in range(5000)]
 
 
+def test_standard_output_that_does_not_wait(run: Runner) -> None:
+    """asyncio makes it so. It is full when the script ends, as its reader is slow."""
+    process = run.begin(
+        decorated("""
+        import os, time
+        os.set_blocking(1, False)
+        for _ in range(3):
+            try:
+                while True:
+                    os.write(1, b"x" * 1023 + b"\\n")
+            except BlockingIOError:
+                time.sleep(0.2)
+        """)
+    )
+    time.sleep(2)
+    ended = run.end(process)
+    assert (ended.code, ended.state) == (0, "FINISHED_SUCCESS"), ended.stderr
+    assert len(ended.stdout) > 1 << 20 and ended.stdout == ended.log()
+
+
+def test_a_script_that_closes_every_descriptor(run: Runner) -> None:
+    """What it opens then has the numbers of runark's own, and stays its own."""
+    ended = run(
+        decorated("""
+        import os
+        os.closerange(3, 256)
+        main.files = [open(f"{number}.dat", "wb") for number in range(12)]
+        print("after")
+        """)
+    )
+    assert (ended.code, ended.state, ended.stdout, ended.log()) == (0, "FINISHED_SUCCESS", "after\n", "after\n")
+    assert "may be missing" in ended.record["END_REASON"]
+    assert [path.stat().st_size for path in run.directory.glob("*.dat")] == [0] * 12
+
+
+WRAPPED = {
+    "codecs": 'codecs.getwriter("utf8")(sys.stdout.buffer)',
+    "tee": "Tee(sys.stdout, open('tee.txt', 'w'))",
+    "tee that passes on": "Passing(sys.stdout, open('tee.txt', 'w'))",
+}
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_a_wrapped_standard_output_is_logged_once(run: Runner, name: str) -> None:
+    ended = run(
+        f"""
+        import codecs, os, sys
+        import runark as stx
+
+        class Tee:
+            def __init__(self, *files):
+                self.files = files
+            def write(self, text):
+                for file in self.files:
+                    file.write(text)
+            def flush(self):
+                pass
+
+        class Passing(Tee):
+            def __getattr__(self, name):
+                return getattr(self.files[0], name)
+
+        print("before")
+        sys.stdout = {WRAPPED[name]}
+
+        @stx.session
+        def main():
+            print("once")
+            sys.stdout.flush()
+            os.system("echo child")
+            print("end")
+
+        main()
+        """
+    )
+    assert (ended.stdout, ended.log()) == ("before\nonce\nchild\nend\n", "once\nchild\nend\n")
+
+
+def test_a_stream_that_is_kept_beyond_the_end(run: Runner) -> None:
+    """As handlers of logging do. It writes where it did before, and touches no descriptor."""
+    ended = run(
+        """
+        import io, os, select, sys
+        import runark as stx
+        sys.stdout = io.StringIO()
+
+        @stx.session
+        def main():
+            main.kept = sys.stdout
+            print("in")
+
+        main()
+        pipes = [os.pipe() for _ in range(20)]
+        for _, writer in pipes:
+            os.write(writer, b"mine")
+        main.kept.write("late\\n")
+        main.kept.flush()
+        assert sys.stdout.getvalue() == "in\\nlate\\n"
+        assert [os.read(reader, 9) for reader, _ in pipes if select.select([reader], [], [], 0)[0]] == [b"mine"] * 20
+        """
+    )
+    assert (ended.code, ended.stderr, ended.log()) == (0, "", "in\n")
+
+
 def test_everything_is_put_back(run: Runner) -> None:
     ended = run(
         """
@@ -282,6 +386,7 @@ def test_progress_bars_leave_one_line(run: Runner) -> None:
         (b"\x1b[1;31mred\x1b[0m\n", b"red\n"),
         (b"\x1b]0;title\x07text\n", b"text\n"),
         (b"\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\\n", b"link\n"),
+        (b"\x1b]0;no end\nline\n\x07\n", b"\x1b]0;no end\nline\n\x07\n"),
         (b"10%\r20%\r100%\n", b"100%\n"),
         (b"\r10%\r100%\r          \r\n", b"100%\n"),
         (b"dos\r\nline\r\n", b"dos\nline\n"),

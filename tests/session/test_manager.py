@@ -90,6 +90,23 @@ class Service:
         return Service.accepted
 
 
+def test_a_hook_that_exits_is_harmless(run: Runner) -> None:
+    ended = run(
+        """
+        import sys
+        import runark as stx
+        stx.session.register_session_close_hook(lambda *_: sys.exit(9))
+
+        @stx.session
+        def main():
+            return 0
+
+        main()
+        """
+    )
+    assert (ended.code, ended.state) == (0, "FINISHED_SUCCESS") and "SystemExit: 9" in ended.stderr
+
+
 def test_messages_never_change_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     module = type(sys)("apprise")
     module.Apprise = Service  # type: ignore[attr-defined]

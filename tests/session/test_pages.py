@@ -361,7 +361,7 @@ def test_custom_save_directory(run: Runner, tmp_path: Path) -> None:
     assert "done" in ended.stderr
     assert not ended.out.exists()
     again = run(text)
-    assert again.code == 1 and "holds a session already" in again.stderr
+    assert again.code == 1 and "holds a session already" in again.stderr.splitlines()[-1]
     assert (custom / "logs" / "stdout.log").read_text() == "here\n", "the first one is untouched"
 
 

@@ -18,7 +18,7 @@ from runark.errors import InvalidArgument, SourceMissing
 from runark.record import boot_id, process_start
 from runark.session import pump
 from runark.session.yaml_config import dump, load_yaml
-from support.runs import clean_environment
+from support.runs import clean_environment, decorated
 
 NAME = "2026Y-02M-13D-14h30m15s_Z5MR-main"
 OLD = time.time() - 200_000
@@ -65,6 +65,8 @@ def test_a_dead_process(tmp_path: Path) -> None:
         ({"END_DATETIME": "2026-02-13T15:00:00+00:00", "EXIT_STATUS": 9}, "FINISHED_ERROR"),
         ({"END_DATETIME": "2026-02-13T15:00:00+00:00"}, "FINISHED"),
         ({"HOST": "elsewhere"}, None),
+        ({"PID_NAMESPACE": "pid:[1]"}, None),
+        ({"PID_NAMESPACE": os.readlink("/proc/self/ns/pid")}, "FINISHED_ERROR"),
     ],
 )
 def test_which(tmp_path: Path, record: dict[str, Any], what: str | None) -> None:
@@ -89,10 +91,43 @@ def test_on_another_machine_the_heartbeat_decides(tmp_path: Path) -> None:
         reconcile(tmp_path / "nowhere")
 
 
+@pytest.mark.root
+def test_a_live_session_in_a_container_is_no_ghost(tmp_path: Path) -> None:
+    """It has the host's name and boot, and PIDs of its own."""
+    (tmp_path / "job.py").write_text(decorated("print('ready', flush=True); input()"))
+    command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "job.py"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=clean_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    assert reconcile(tmp_path, execute=True) == []
+    process.communicate("\n", timeout=60)
+    assert process.returncode == 0
+
+
+def test_a_session_that_starts_has_no_record_yet(tmp_path: Path) -> None:
+    (tmp_path / "job_out" / "RUNNING" / NAME / "CONFIGS").mkdir(parents=True)
+    (tmp_path / "job_out" / "RUNNING" / NAME / "logs").mkdir()
+    assert reconcile(tmp_path, execute=True) == []
+
+
+def test_without_logs_there_is_no_heartbeat(tmp_path: Path) -> None:
+    run = ghost(tmp_path, HOST="elsewhere")
+    (run / "logs" / "stdout.log").unlink()
+    for path in (*run.rglob("*"), run):
+        os.utime(path, (OLD, OLD))
+    (found,) = reconcile(tmp_path, execute=True)
+    assert found.target is None and "by hand" in found.reason and run.exists()
+
+
 def test_what_cannot_be_judged_is_told_and_left(tmp_path: Path) -> None:
-    for text in (b"a: [", b"- 1\n", b"x: 1\n"):
+    for text in (b"a: [", b"- 1\n", b"x: 1\n", None):
         run = ghost(tmp_path)
-        (run / "CONFIGS" / "CONFIG.yaml").write_bytes(text)
+        record = run / "CONFIGS" / "CONFIG.yaml"
+        record.write_bytes(text) if text is not None else record.unlink()
+        for path in (*run.rglob("*"), run):
+            os.utime(path, (OLD, OLD))
         (found,) = reconcile(tmp_path, execute=True)
         assert found.target is None and not found.moved and "by hand" in found.reason and run.exists()
         subprocess.run(["rm", "-r", str(run)], check=True)

@@ -15,7 +15,7 @@ from support.trees import PathLike
 
 __all__ = ["NEEDED", "decoded", "environment", "missing", "quiet", "run", "stock_list"]
 
-NEEDED = {"tar": "tar", "bsdtar": "libarchive-tools", "gzip": "gzip", "zstd": "zstd", "xz": "xz-utils"}
+NEEDED = {"tar": "tar", "bsdtar": "libarchive-tools", "gzip": "gzip", "zstd": "zstd", "xz": "xz-utils", "ncdu": "ncdu"}
 """Program and the Debian package it is in."""
 
 

@@ -45,8 +45,8 @@ def test_a_budget_closes_before_it_is_over() -> None:
     assert (budget.closing, budget.over, budget.left) == (True, False, 0)
     clock.now += 60
     assert budget.over
-    short = Budget(10, clock)
-    assert short.margin == 0.5
+    short = Budget(9, clock)
+    assert short.margin == 3
     none = Budget(None, clock)
     clock.now += 1e9
     assert (none.closing, none.over, none.left) == (False, False, None)
@@ -94,10 +94,10 @@ def test_a_budget_stops_gently_and_then_not(tmp_path: Path) -> None:
     watch = Watch(Control(), (), Budget(1000, clock))
     watch.progress(NOTHING)
     assert watch.stopping == ""
-    clock.now += 951
+    clock.now += 941
     watch.progress(NOTHING)
     assert (watch.stopped, watch.stopping) == ("budget", "gently")
-    clock.now += 50
+    clock.now += 60
     watch.progress(NOTHING)
     assert (watch.stopped, watch.stopping) == ("budget", "now")
 

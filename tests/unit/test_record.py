@@ -79,7 +79,9 @@ def test_a_process_that_is_gone(tmp_path: Path) -> None:
     assert life(record(tmp_path, running(PID=other.pid, PROCESS_START=None))) is Life.OVER
 
 
-@pytest.mark.parametrize("changes", [{"HOST": "elsewhere"}, {"HOST": None}, {"PID": "many"}, {"PID": -1}])
+@pytest.mark.parametrize(
+    "changes", [{"HOST": "elsewhere"}, {"HOST": None}, {"PID": "many"}, {"PID": -1}, {"PID_NAMESPACE": "pid:[1]"}]
+)
 def test_unsure(tmp_path: Path, changes: dict[str, object]) -> None:
     assert life(record(tmp_path, running(**changes))) is Life.UNSURE
 

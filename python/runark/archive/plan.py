@@ -31,9 +31,11 @@ from runark.names import PathLike, json_path
 from runark.patterns import compile_name
 from runark.record import STALE_NS, Life, life
 
-__all__ = ["Jobs", "Plan", "Skip", "plan"]
+__all__ = ["PLAN_KINDS", "Jobs", "Plan", "Skip", "archived_too", "plan", "plan_of"]
 
 SCHEMA = 1
+PLAN_KINDS = ("session", "archive", "part", "tombstone", "staging", "aside", "discard")
+"""The kinds of rows a scan needs to become a plan."""
 _SESSION = KINDS.index("session")
 _UNKNOWN = STATUSES.index("unknown")
 
@@ -208,16 +210,17 @@ def plan(
         layouts=layouts,
         config=config,
         measure=measure,
-        kinds=KINDS,
+        kinds=PLAN_KINDS,
         keep_skipped=True,
         jobs=jobs,
         engine=engine,
         control=control,
     )
-    return _plan(found, keep or Keep(), max_sessions, max_bytes, control)
+    return plan_of(found, keep or Keep(), max_sessions, max_bytes, control)
 
 
-def _plan(scan: Scan, keep: Keep, max_sessions: int | None, max_bytes: int | None, control: Control) -> Plan:
+def plan_of(scan: Scan, keep: Keep, max_sessions: int | None, max_bytes: int | None, control: Control) -> Plan:
+    """The plan a scan leads to; of `PLAN_KINDS`, with the skipped ones kept. The rest as for `plan`."""
     rows = scan.selected()[:]  # a copy, to be added to
     held = _holding_cwd(scan)
     held.update((row, "alive") for row in _alive(scan, rows, control) if row not in held)
@@ -237,7 +240,7 @@ def _plan(scan: Scan, keep: Keep, max_sessions: int | None, max_bytes: int | Non
         )
     taken = set(leftovers) - set(only)
     resumed["S1"] = sum(1 for path in taken if _has(scan, rows, only, path))
-    resumed["S2"] = sum(1 for path in _archived_too(scan) if _has(scan, rows, only, path))
+    resumed["S2"] = sum(1 for path in archived_too(scan) if _has(scan, rows, only, path))
     most = min(len(rows), len(rows) if max_sessions is None else max_sessions)
     if max_bytes is not None:
         most = min(most, _within(scan, rows, max_bytes))
@@ -361,7 +364,7 @@ class _Named:
         )
 
 
-def _archived_too(scan: Scan) -> Iterator[bytes]:
+def archived_too(scan: Scan) -> Iterator[bytes]:
     """Sessions that have an archive beside them."""
     archive = KINDS.index("archive")
     for row, kind in enumerate(scan.columns.kind):

@@ -22,7 +22,7 @@ __all__ = ["STOP", "Budget", "Watch", "stop_file"]
 STOP = b"STOP"
 """A file of this name in a root's `.runark` stops every run there, and lets none begin."""
 
-_MARGIN = 60.0  # seconds, or a twentieth of the budget if that is less: to finish what was begun
+_MARGIN = 60.0  # seconds, or a third of the budget if that is less: to finish what was begun
 _PATIENCE = 3.0  # seconds to finish what was begun after SIGTERM
 _SECOND = 1_000_000_000
 
@@ -34,7 +34,7 @@ class Budget:
         self._clock = clock
         self.began = clock()
         self.ends = None if seconds is None else self.began + seconds
-        self.margin = 0.0 if seconds is None else min(_MARGIN, seconds / 20)
+        self.margin = 0.0 if seconds is None else min(_MARGIN, seconds / 3)
 
     @property
     def closing(self) -> bool:

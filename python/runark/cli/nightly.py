@@ -75,9 +75,17 @@ def caps_options(command: Any) -> Any:
 @click.option("--execute", is_flag=True, help="Do it. Without, the plans are printed and nothing is changed.")
 @filter_options
 @keep_options
-@click.option("--format", "format_", type=click.Choice(FORMATS), default="tar.gz", show_default=True)
+@click.option(
+    "--format", "format_", type=click.Choice(FORMATS), default="tar.gz", show_default=True, help="Of archives."
+)
 @click.option("--level", type=int, metavar="N", help="gz 1-9 (default 1), zst 1-19 (3), xz 0-9 (6).")
-@click.option("--verify", type=click.Choice(("hash", "compare")), default="hash", show_default=True)
+@click.option(
+    "--verify",
+    type=click.Choice(("hash", "compare")),
+    default="hash",
+    show_default=True,
+    help="Read each archive again and hash it, or compare it with its session as well.",
+)
 @click.option("--time-budget", metavar="SPAN", help="The time it has: 3h, 90min.")
 @click.option("--until", metavar="TIME", help="When it has to be over: 06:00.")
 @click.option("--max-sessions", type=click.IntRange(0), metavar="N", help="At most so many sessions.")

@@ -18,6 +18,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import import_module
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import NoReturn
 
@@ -33,6 +34,7 @@ def archive_as(engine: Engine, jobs: Sequence[ArchiveJob], options: ArchiveOptio
 
     Only root can do this; else every outcome is a failure. Reserve files are root's, so they are not used.
     """
+    _load(engine, options.format)
     # The pure engine would start interpreters, which the user may not be able to; so here each process is a worker.
     count = options.jobs if engine.name == "pure" else 1
     parts = [jobs[number::count] for number in range(min(count, len(jobs)))]
@@ -48,6 +50,13 @@ def archive_as(engine: Engine, jobs: Sequence[ArchiveJob], options: ArchiveOptio
     for part in parts:
         processes.append(_Process(engine, part, each, uid, gid, processes))
     return UserTask(processes, len(jobs))
+
+
+def _load(engine: Engine, format: str) -> None:
+    """Import here what the processes will need: the user may not be able to read it."""
+    if engine.name == "pure":
+        import_module("runark.engine.pure.gate")
+        import_module("runark.engine.pure.codec").check_format(format, None)
 
 
 class UserTask:

@@ -68,9 +68,11 @@ def source_of(path: Path) -> Path:
 
 
 def _session_directory() -> Path | None:
-    """That of this process's session, or of the one whose child it is."""
+    """That of this process's session, or of the one whose child it is, unless that one has ended meanwhile."""
     session = state.current()
-    return session.directory if session is not None else parent_session()
+    if session is not None and (session.is_mine or session.directory.is_dir()):
+        return session.directory
+    return parent_session()
 
 
 def _entry(run: Path, target: Path) -> dict[str, Any] | None:

@@ -22,6 +22,7 @@ from runark.report.units import counted, human_age, human_bytes, human_seconds
 
 __all__ = [
     "FAULTS_SHOWN",
+    "WHY",
     "fault_lines",
     "finding_lines",
     "list_lines",
@@ -39,7 +40,7 @@ FAULTS_SHOWN = 50
 
 _owner = lru_cache(maxsize=None)(user_name)
 
-_WHY = {
+WHY = {
     "running": "below RUNNING/",
     "marked": "marked with .keep or .noarchive",
     "status": "other status",
@@ -121,7 +122,7 @@ def _total(scan: Scan, what: str, number: int) -> str:
 def _left_alone(skipped: Mapping[str, int]) -> Iterator[str]:
     for reason, number in sorted(skipped.items()):
         if number:
-            yield f"{counted(number, 'session')} left alone: {_WHY.get(reason, reason)}"
+            yield f"{counted(number, 'session')} left alone: {WHY.get(reason, reason)}"
 
 
 def _times(scan: Scan) -> memoryview[int]:
@@ -185,7 +186,7 @@ def result_lines(result: Result) -> Iterator[str]:
         )
     for action in ("skipped", "sound", "unsealed"):
         for reason, number in sorted(result.reasons.get(action, {}).items()):
-            yield f"  {number:,} {action}: {escape(_WHY.get(reason, reason))}"
+            yield f"  {number:,} {action}: {escape(WHY.get(reason, reason))}"
     done = sum(number for action, number in result.counts.items() if action != "cancelled")
     rate = f", {done / result.seconds:,.0f}/s" if result.seconds > 0 and done else ""
     settled = ", ".join(f"{name} {number:,}" for name, number in sorted(result.settled.items()))

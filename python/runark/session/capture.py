@@ -18,6 +18,7 @@ import select
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ __all__ = ["NAMES", "Capture", "above"]
 NAMES = ("stdout", "stderr")
 _PIPE_SIZE = 1 << 20
 _LONGEST = 1 << 16  # characters of a line that are kept back
+_Identity = tuple[int, int] | None
 _PUMP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "pump.py")
 
 
@@ -41,18 +43,22 @@ class Capture:
     def __init__(self, logs: Path, suffix: str = "") -> None:
         self.files = [logs / f"{name}{suffix}.log" for name in NAMES]
         self._token = os.urandom(16).hex()
-        self._own: list[int] = []  # descriptors to close at the end
+        self._own: dict[int, _Identity] = {}  # descriptors to close at the end
         self._writers: list[int] = []
         self._saved: list[tuple[int, int]] = []
+        self.lost_output: list[str] = []
+        """What whoever reads the script's output has not got, though it is there: `standard output: 12 bytes ...`."""
         self._copiers: list[_Copier] = []
         self._buffered: list[Any] = []
         self._report = -1
         self._libc = _LibC.loaded()
         try:
             self._begin()
-        except OSError as error:
+        except BaseException as error:
             self._put_back()
             self._close_all()
+            if not isinstance(error, OSError):  # a signal
+                raise
             where = error.filename if error.filename is not None else self.files[0]
             raise OperationFailed(f"{escape(os.fsencode(where))}: cannot begin the logs: {error.strerror}") from error
 
@@ -70,7 +76,7 @@ class Capture:
             self._writers.append(writer)
             relay = fd if _is_open(fd) else -1
             streams.append(f"{source}:{relay}:{number}:-1")
-            stream = getattr(sys, name)
+            stream = getattr(sys, name, None)
             if stream is not None and not _writes_to(stream, fd):
                 source, writer = self._pipe()
                 theirs.append(source)
@@ -88,16 +94,16 @@ class Capture:
         self._launcher = _spawn(arguments, theirs)
         for fd in theirs:
             os.close(fd)
-            self._own.remove(fd)
+            del self._own[fd]
         self._control = mine
         for fd, writer in zip((1, 2), self._descriptor_writers(), strict=True):
-            saved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) if _is_open(fd) else -1
+            saved = self._keep(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)) if _is_open(fd) else -1
             self._saved.append((fd, saved))
             os.dup2(writer, fd)
         for copier in self._copiers:
             copier.install()
-        for name in NAMES:
-            self._by_line(getattr(sys, name))
+        for stream in _streams():
+            self._by_line(stream)
         self._libc.by_line()
 
     def _descriptor_writers(self) -> list[int]:
@@ -106,7 +112,7 @@ class Capture:
 
     def _by_line(self, stream: Any) -> None:
         """Lines are in the logs when they are printed, not when a buffer is full."""
-        if isinstance(stream, io.TextIOWrapper) and not stream.line_buffering:
+        if isinstance(stream, io.TextIOWrapper) and not stream.closed and not stream.line_buffering:
             stream.reconfigure(line_buffering=True)
             self._buffered.append(stream)
 
@@ -116,30 +122,35 @@ class Capture:
         self._libc.flush()
         mark = b"\0runark-" + self._token.encode() + b"\0"
         self._put_back()
-        for writer in self._writers:
-            try:
-                os.write(writer, mark)
-            except OSError:  # the pump is gone, which the missing report tells
-                continue
         report = b""
-        while chunk := os.read(self._report, 4096):
-            report += chunk
+        if all([self._send(writer, mark) for writer in self._writers]):
+            while self._is_ours(self._report) and (chunk := os.read(self._report, 4096)):
+                report += chunk
         self._close_all()
         with contextlib.suppress(ChildProcessError):  # the script waited for it
             os.waitpid(self._launcher, 0)
         return self._problems(report)
 
+    def _send(self, writer: int, mark: bytes) -> bool:
+        """False if it cannot be: the script has closed the descriptor, whose number may be a file of its own by now."""
+        if not self._is_ours(writer):
+            return False
+        try:
+            os.set_blocking(writer, True)  # asyncio makes standard output non-blocking
+            os.write(writer, mark)
+        except OSError:  # the pump is gone, which the missing report tells
+            pass
+        return True
+
     def _problems(self, report: bytes) -> list[str]:
         import json
 
         if not report.strip():
-            return [f"{path.name}: its end may be missing: the process that wrote it was killed" for path in self.files]
-        problems = []
-        for path, text in zip(self.files, json.loads(report), strict=True):
-            if text:
-                number, _, why = text.partition(" ")
-                problems.append(f"{path.name}: {number} bytes are missing: {why}")
-        return problems
+            why = "the process that wrote it was killed, or the script closed descriptors it had not opened"
+            return [f"{path.name}: its end may be missing: {why}" for path in self.files]
+        logs, relays = json.loads(report)
+        self.lost_output = _missing(("standard output", "standard error"), relays)
+        return _missing([path.name for path in self.files], logs)
 
     def _put_back(self) -> None:
         for copier in self._copiers:
@@ -149,22 +160,28 @@ class Capture:
                 stream.reconfigure(line_buffering=False)
         self._buffered.clear()
         for fd, saved in self._saved:
-            if saved >= 0:
+            if saved < 0:
+                with contextlib.suppress(OSError):  # the script has closed it
+                    os.close(fd)
+            elif self._is_ours(saved):  # else the script has closed it; what it writes is passed on as before
                 os.dup2(saved, fd)
                 os.close(saved)
-            else:
-                os.close(fd)
+                del self._own[saved]
         self._saved.clear()
         self._libc.put_back()
 
     # ------------------------------------------------------------------------------------------- channels
 
     def _keep(self, fd: int) -> int:
-        self._own.append(fd)
+        self._own[fd] = _identity(fd)
         return fd
 
+    def _is_ours(self, fd: int) -> bool:
+        """Whether the descriptor is still what it was: a script may close all it finds, and open others."""
+        return self._own.get(fd) is not None and _identity(fd) == self._own[fd]
+
     def _close_all(self) -> None:
-        for fd in self._own:
+        for fd in filter(self._is_ours, list(self._own)):
             os.close(fd)
         self._own.clear()
 
@@ -206,24 +223,47 @@ def above(fd: int) -> int:
     return moved
 
 
-def _is_open(fd: int) -> bool:
+def _identity(fd: int) -> _Identity:
     try:
-        os.fstat(fd)
+        status = os.fstat(fd)
     except OSError:
-        return False
-    return True
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _is_open(fd: int) -> bool:
+    return _identity(fd) is not None
 
 
 def _writes_to(stream: Any, fd: int) -> bool:
+    """Whether it says so, as many a wrapper does (colorama's, those of `codecs`), or holds a stream that says so."""
+    held = getattr(stream, "__dict__", {}).values()
+    inner = (part for value in held for part in (value if isinstance(value, (list, tuple)) else (value,)))
+    return _number_of(stream) == fd or any(_number_of(part) == fd for part in inner if hasattr(part, "write"))
+
+
+def _number_of(stream: Any) -> int | None:
     try:
-        return isinstance(stream, io.TextIOWrapper) and stream.fileno() == fd
-    except (OSError, ValueError):
-        return False
+        return int(stream.fileno())
+    except (AttributeError, TypeError, OSError, ValueError):
+        return None
+
+
+def _missing(names: Sequence[str], reports: Sequence[str]) -> list[str]:
+    return [
+        f"{name}: {number} bytes are missing: {why}"
+        for name, (number, _, why) in zip(names, (text.partition(" ") for text in reports), strict=True)
+        if number
+    ]
+
+
+def _streams() -> list[Any]:
+    """Python's own are flushed too: what stands for them now may not do it."""
+    return [getattr(sys, name, None) for name in (*NAMES, "__stdout__", "__stderr__")]
 
 
 def _flush() -> None:
-    for name in NAMES:
-        stream = getattr(sys, name)
+    for stream in _streams():
         try:
             stream.flush()
         except (AttributeError, OSError, ValueError):  # none, its reader is gone, closed
@@ -241,6 +281,7 @@ def _spawn(arguments: list[str], inherited: list[int]) -> int:
         signal.SIGTERM,
         signal.SIGHUP,
         signal.SIGQUIT,
+        signal.SIGTSTP,  # the heartbeat of a script that waits goes on
         signal.SIGUSR1,
         signal.SIGUSR2,
         signal.SIGXCPU,
@@ -271,9 +312,10 @@ class _Copier(io.TextIOBase):
         setattr(sys, self._name, self)
 
     def uninstall(self) -> None:
-        if getattr(sys, self._name) is self:
+        if getattr(sys, self._name, None) is self:
             setattr(sys, self._name, self._stream)
-        self.writer = -1
+        with self._lock:
+            self.writer = -1
 
     def write(self, text: str) -> int:
         self._stream.write(text)
@@ -293,13 +335,17 @@ class _Copier(io.TextIOBase):
                 self._send(len(self._line))
 
     def _send(self, length: int) -> None:
-        """Whole lines, so that those of several processes do not mix."""
+        """Whole lines, so that those of several processes do not mix. After the end (a handler of logging may hold it
+        still) nothing: the descriptors are somebody else's."""
+        if self.writer < 0:
+            self._line = ""
+            return
         data = self._line[:length].encode("utf-8", "backslashreplace")
         self._line = self._line[length:]
         waits = os.getpid() == self._pid
         while waits and select.select([self._answers], [], [], 0)[0] and os.read(self._answers, 4096):
             pass  # to what children wrote
-        while data and self.writer >= 0:
+        while data:
             written = os.write(self.writer, data)
             data = data[written:]
             if waits:

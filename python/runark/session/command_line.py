@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import enum
 import inspect
+import numbers
 import types
 import typing
 from collections.abc import Callable, Iterable, Sequence
@@ -27,6 +28,7 @@ __all__ = ["INJECTABLE", "CommandLine", "Kind", "Option", "Refused", "inspect_fu
 
 INJECTABLE = ("CONFIG", "plt", "COLORS", "rngg", "rng", "logger")
 
+_SIMPLE = ((numbers.Integral, "INT"), (numbers.Real, "FLOAT"), (numbers.Complex, "COMPLEX"), (str, "TEXT"))
 _SEQUENCES = (list, tuple, set, frozenset)
 _MISSING: Any = inspect.Parameter.empty
 
@@ -172,7 +174,7 @@ def _kind(hint: Any, default: Any) -> Kind:
 
 def _cannot(hint: Any) -> _Unparsable:
     name = hint.__name__ if isinstance(hint, type) else str(hint)
-    return _Unparsable(f"no text can be turned into {name}; give it a default of INJECTED or another hint")
+    return _Unparsable(f"no text can be turned into {name}; give it another hint or another default")
 
 
 def _kind_of_default(default: Any) -> Kind:
@@ -193,11 +195,11 @@ def _plain(kind: type) -> Kind:
         return _choice({name: kind[name] for name in kind.__members__}, by_value)
     if issubclass(kind, Path):
         return Kind(kind, "PATH")
-    for simple, name in ((int, "INT"), (float, "FLOAT"), (complex, "COMPLEX"), (str, "TEXT")):
-        if kind is simple:
-            return Kind(_named(simple, simple.__name__), name)
     if f"{kind.__module__}.{kind.__name__}" in ("decimal.Decimal", "fractions.Fraction"):
         return Kind(kind, "NUMBER")
+    for simple, name in _SIMPLE:
+        if issubclass(kind, simple):  # numpy's numbers too
+            return Kind(_named(kind, kind.__name__), name)
     for moment in (datetime, date, time):
         if kind is moment:
             return Kind(_named(moment.fromisoformat, moment.__name__), moment.__name__.upper())

@@ -168,14 +168,13 @@ class _Plan:
             if failure is not None:
                 error.__context__ = failure
             raise
-        if not begun.attached:
+        if begun.is_mine:
+            status = begun.status or 0
             self._tell(begun, status, where)
-        if failure is not None:
-            if hosted or not isinstance(failure, (KeyboardInterrupt, Terminated)):
-                raise failure
-            raise SystemExit(status) from None
+        if failure is not None and (hosted or not _ends_with_status(failure)):
+            raise failure
         if status and not hosted:
-            raise SystemExit(status & 0xFF or 1)
+            raise SystemExit(status & 0xFF or 1) from None
         return result
 
     def _parse(self, hosted: bool) -> tuple[dict[str, Any], Any]:
@@ -378,7 +377,14 @@ def _status_of_failure(error: BaseException) -> tuple[int, str]:
         return int(code), f"sys.exit({error.code!r})"
     if isinstance(error, KeyboardInterrupt):
         return 130, "KeyboardInterrupt"
-    return 1, f"{type(error).__name__}: {error}"[:1000]
+    return 1, lifecycle.told(error)
+
+
+def _ends_with_status(error: BaseException) -> bool:
+    """Whether Python would end the process without a word."""
+    if isinstance(error, SystemExit):
+        return isinstance(error.code, int) and error.code != 0
+    return isinstance(error, KeyboardInterrupt)
 
 
 def _trace(error: BaseException | None) -> str:

@@ -146,6 +146,8 @@ def make_place(script: Path | None, sdir: os.PathLike[str] | str | None, suffix:
             run = out / RUNNING / f"{name}{tail}"
             if _make_new(run) and not _was_used(out, run.name):
                 return Place(name, run, out)
+    except TargetExists:
+        raise
     except (NotADirectoryError, FileExistsError) as error:
         raise NotADirectory(f"{shown(error.filename)}: not a directory; move it out of the way") from error
     except OSError as error:
@@ -183,11 +185,21 @@ def _was_used(out: Path, name: str) -> bool:
 def _make_chosen(sdir: os.PathLike[str] | str, tail: str, name: str) -> Place:
     text = os.fspath(sdir)
     run = Path(os.path.abspath(text.rstrip("/") + tail if text.strip("/") else text))
-    os.makedirs(run, exist_ok=True)
-    if os.path.lexists(run / _RECORD):
+    record = run / _RECORD
+    os.makedirs(record.parent, exist_ok=True)
+    if not _make_file(record):
         raise TargetExists(f"{shown(run)} holds a session already; name another sdir, or rename that one")
     out = run.parent.parent if state_of(run) == RUNNING else run.parent
     return Place(name, run, out)
+
+
+def _make_file(path: Path) -> bool:
+    """False if somebody was quicker."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+    except FileExistsError:
+        return False
+    return True
 
 
 def state_of(run: Path) -> str | None:

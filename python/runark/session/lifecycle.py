@@ -19,8 +19,10 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import signal
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -50,13 +52,13 @@ from runark.session.state import Session
 if TYPE_CHECKING:
     from runark.session.random_state import RandomStateManager
 
-__all__ = ["Options", "Resources", "begin", "end", "find"]
+__all__ = ["Options", "Resources", "begin", "end", "find", "told"]
 
 FORMATS = ("tar", "tar.gz", "tar.xz", "tar.zst")
 _OWN_KEYS = (
     "ID", "FILE", "SDIR_OUT", "SDIR_RUN", "START_DATETIME", "END_DATETIME", "RUN_DURATION", "ARGS", "EXIT_STATUS",
-    "END_REASON", "SEED", "RUNARK", "HOST", "PID", "PROCESS_START", "BOOT_ID", "USER", "ARGV", "CWD", "PYTHON",
-    "SCHEDULER", "GIT_COMMIT", "GIT_DIRTY", "OUTPUTS", "RANK",
+    "END_REASON", "SEED", "RUNARK", "HOST", "PID", "PROCESS_START", "BOOT_ID", "PID_NAMESPACE", "USER", "ARGV",
+    "CWD", "PYTHON", "SCHEDULER", "GIT_COMMIT", "GIT_DIRTY", "OUTPUTS", "RANK",
 )  # fmt: skip
 
 _known: dict[str, Session] = {}
@@ -89,22 +91,27 @@ class Resources:
     random: RandomStateManager | None = None
     figures: Figures | None = None
     note: Path | None = None
+    lost_output: list[str] = field(default_factory=list)
+    """What was written to standard output or error and is nowhere but in the logs."""
+    announced: str | None = None
+    """What RUNARK_SESSION was set to, and what it was before."""
     environment: str | None = None
     cwd: str | None = None
     handlers: list[Any] | None = None
     """Those of the root logger; empty if logging was not loaded."""
 
-    def put_back(self, run: Path) -> list[str]:
-        """Everything but the signals. Gives what is missing in the logs."""
+    def put_back(self) -> list[str]:
+        """Everything but the signals. Gives what could not be, and what is missing in the logs."""
         problems: list[str] = []
         if self.figures is not None:
-            self.figures.put_back()
+            problems += _tried(self.figures.put_back)
             self.figures = None
         if self.capture is not None:
-            problems = self.capture.stop()
+            problems += self.capture.stop()
+            self.lost_output = self.capture.lost_output
             self.capture = None
         if self.random is not None:
-            self.random.put_back()
+            problems += _tried(self.random.put_back)
             self.random = None
         if self.note is not None:
             with contextlib.suppress(OSError):
@@ -117,12 +124,20 @@ class Resources:
         if self.handlers is not None:
             _drop_handlers(self.handlers)
             self.handlers = None
-        if os.environ.get(env_vars.SESSION) == os.fspath(run):
+        if self.announced is not None and os.environ.get(env_vars.SESSION) == self.announced:
             if self.environment is None:
                 del os.environ[env_vars.SESSION]
             else:
                 os.environ[env_vars.SESSION] = self.environment
         return problems
+
+
+def _tried(put_back: Callable[[], object]) -> list[str]:
+    try:
+        put_back()
+    except Exception as error:  # noqa: BLE001 - other libraries, and what the script has done to them
+        return [f"not everything could be put back: {told(error)}"]
+    return []
 
 
 def _root_handlers() -> list[Any]:
@@ -151,7 +166,7 @@ def begin(options: Options) -> Session:
         if now.is_mine and now.owner == "start" and options.owner == "start":
             print(f"runark: session {now.id} was not closed before the next start", file=sys.stderr)
             end(now, None, "the next session was started")
-        else:
+        elif now.is_mine or now.directory.is_dir():  # else this process outlived the one it was forked from
             return _join(now.directory, options, None)
     config, archive_format = _read_config(options)
     parallel = attach.parallel() if os.environ.get(env_vars.SESSION) != "new" else None
@@ -165,6 +180,7 @@ def begin(options: Options) -> Session:
     place = make_place(options.script, options.sdir, options.suffix, bool(config.get("IS_DEBUG")))
     resources = Resources(Signals())
     try:
+        resources.signals.install()
         for part in (CONFIGS, "logs"):
             os.makedirs(place.run / part, exist_ok=True)
         _begin_logs(resources, place.run, options, "")  # early: the process behind it starts while we go on
@@ -187,9 +203,10 @@ def begin(options: Options) -> Session:
         )
         _equip(session, options)
     except BaseException as error:
-        resources.put_back(place.run)
-        resources.signals.put_back()
+        resources.signals.hold()
+        resources.put_back()
         _take_back(place, made_above=options.sdir is not None)
+        resources.signals.put_back()
         if isinstance(error, OSError) and not isinstance(error, RunarkError):
             where = error.filename if error.filename is not None else place.run
             raise OperationFailed(f"{shown(where)}: cannot start the session: {error.strerror}") from error
@@ -273,19 +290,18 @@ def _begin_logs(resources: Resources, run: Path, options: Options, suffix: str) 
 
 
 def _equip(session: Session, options: Options) -> None:
-    """Environment, signals, random numbers, figures."""
+    """Environment, random numbers, figures."""
     from runark.session.random_state import RandomStateManager
 
     resources = session.resources
     resources.environment = os.environ.get(env_vars.SESSION)
-    os.environ[env_vars.SESSION] = os.fspath(session.directory)
+    resources.announced = os.environ[env_vars.SESSION] = os.fspath(session.directory)
     resources.random = RandomStateManager(options.seed, cache=Path(session.config.SDIR_OUT) / "rng")
     if options.wants_figures:
         resources.figures = configure(options.style, options.plt)
     resources.handlers = _root_handlers()
     with contextlib.suppress(FileNotFoundError):
         resources.cwd = os.getcwd()
-    resources.signals.install()
     session.state = "running"
     state.enter(session)
     atexit.unregister(_at_exit)
@@ -341,6 +357,7 @@ def _join(run: Path, options: Options, rank: int | None, config: SessionConfig |
         joined["RANK"] = rank
         if state_of(run) == RUNNING:
             _begin_logs(session.resources, run, options._replace(clear_logs=False), f".rank{rank}")
+    session.resources.signals.install()
     _equip(session, options)
     return session
 
@@ -369,7 +386,8 @@ def end(
 ) -> Path:
     """Ends a session and gives where it lies now. One that has ended already is left alone.
 
-    status   0 FINISHED_SUCCESS, None FINISHED, anything else FINISHED_ERROR
+    status   0 FINISHED_SUCCESS, None FINISHED, anything else FINISHED_ERROR. 0 of a decorated function becomes 1 if
+             what its output was redirected to had no room for all of it
     error    goes to the end of stderr.log: the traceback that Python is going to print
 
     Raises `TargetExists`, `OperationFailed`; the directory is whole where it was, and everything of the process is
@@ -378,7 +396,7 @@ def end(
     if session.pid != os.getpid() or session.state == "closed":
         return session.directory
     if session.attached:
-        session.resources.put_back(session.directory)
+        session.resources.put_back()
         session.resources.signals.put_back()
         session.state = "closed"
         state.leave(session)
@@ -389,7 +407,10 @@ def end(
         if first:
             session.state = "closing"
             manager.fire_close(_word(status), status)
-            problems = session.resources.put_back(session.directory)
+            problems = session.resources.put_back()
+            problems += session.resources.lost_output
+            if session.resources.lost_output and status == 0 and session.owner == "decorator":
+                status = 1
             _append_error(session.directory, error)
             for problem in problems:
                 print(f"runark: {problem}", file=sys.stderr)
@@ -416,7 +437,7 @@ def _settle(session: Session, status: int | None, reason: str, format: str | Non
         raise OperationFailed(f"{shown(run)}: cannot read what was saved: {error.strerror}; it stays there") from error
     config.update(
         EXIT_STATUS=status, END_REASON=reason, END_DATETIME=now, SDIR_RUN=target, OUTPUTS=outputs,
-        RUN_DURATION=duration_text(now - session.started),
+        RUN_DURATION=duration_text(session.runtime),
     )  # fmt: skip
     try:
         if os.path.lexists(target) and target != run:
@@ -432,7 +453,7 @@ def _settle(session: Session, status: int | None, reason: str, format: str | Non
         with contextlib.suppress(FileNotFoundError):
             os.unlink(target / CONFIGS / OUTPUTS)
     session.directory = target
-    session.state = "closed"
+    session.state, session.status = "closed", status
     if format is not None:
         return archive(target, format)
     return target
@@ -442,6 +463,14 @@ def _append_error(run: Path, error: str) -> None:
     if error:
         with contextlib.suppress(OSError), open(run / "logs" / "stderr.log", "ab") as stream:
             stream.write(error.encode("utf-8", "backslashreplace"))
+
+
+def told(error: BaseException) -> str:
+    """An exception in one line, at most 1,000 characters of it."""
+    try:
+        return f"{type(error).__name__}: {error}"[:1000]
+    except Exception:  # noqa: BLE001 - somebody else's __str__
+        return type(error).__name__
 
 
 def _word(status: int | None) -> str:
@@ -454,12 +483,12 @@ def _at_exit() -> None:
     if session is None or session.state != "running" or session.pid != os.getpid():
         return
     last = getattr(sys, "last_value", None)
-    reason = (
-        f"{type(last).__name__}: {last}"
-        if last is not None and not in_notebook()
-        else "the script ended without close()"
-    )
+    status, reason = 1, "the script ended without close()"
+    if (number := session.resources.signals.raised) is not None:
+        status, reason = 128 + number, signal.Signals(number).name
+    elif last is not None and not in_notebook():
+        status, reason = 130 if isinstance(last, KeyboardInterrupt) else 1, told(last)
     try:
-        end(session, 1, reason)
+        end(session, status, reason)
     except RunarkError as failure:
         print(f"runark: {failure}", file=sys.stderr)

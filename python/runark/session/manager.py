@@ -16,6 +16,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from runark.session.signals import Terminated
+
 __all__ = [
     "SessionManager",
     "fire_close",
@@ -122,7 +124,9 @@ def fire_close(status: str, exit_code: int | None) -> None:
 def _call(hook: Callable[..., object], *arguments: Any) -> None:
     try:
         hook(*arguments)
-    except Exception:  # somebody else's code, and the session's business is not its
+    except Terminated:
+        raise
+    except (Exception, SystemExit):  # somebody else's code, and the session's business is not its
         import logging
 
         logging.getLogger("runark.session").exception("hook %r failed; the session goes on", hook)

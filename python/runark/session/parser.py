@@ -35,6 +35,7 @@ def _parser(function: Callable[..., Any], options: Sequence[Option]) -> tuple[ar
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser._negative_number_matcher = _NEGATIVE
     taken, longs = {"h"}, {"--help"}
+    own = {f"--{option.name.replace('_', '-')}" for option in options}
     for option in options:
         long = _long(option.name, longs)
         longs.add(long)
@@ -42,11 +43,11 @@ def _parser(function: Callable[..., Any], options: Sequence[Option]) -> tuple[ar
         short = next(free, None)
         if short is not None:
             taken.add(short[1])
-        _add(parser, option, [*([short] if short else []), long], texts.get(option.name, ""))
+        _add(parser, option, [*([short] if short else []), long], texts.get(option.name, ""), own)
     return parser, longs
 
 
-def _add(parser: argparse.ArgumentParser, option: Option, flags: list[str], text: str) -> None:
+def _add(parser: argparse.ArgumentParser, option: Option, flags: list[str], text: str, own: set[str]) -> None:
     kind = option.kind
     note = "required" if option.required else f"default: {_shown(option.default)}"
     settings: dict[str, Any] = {
@@ -57,7 +58,7 @@ def _add(parser: argparse.ArgumentParser, option: Option, flags: list[str], text
     if not option.required:
         settings["default"] = option.default
     if kind.is_bool:
-        settings["action"] = _Flag
+        settings.update(action=_Flag, taken=own)
     else:
         several = isinstance(kind.nargs, int)
         settings["metavar"] = (kind.name,) * int(kind.nargs or 0) if several else kind.name
@@ -79,10 +80,11 @@ def _converter(convert: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 class _Flag(argparse.Action):
-    """`--flag` and `--no-flag`; its short form, if there is one, switches it on."""
+    """`--flag` and, unless a parameter has that name, `--no-flag`; a short form, if there is one, switches it on."""
 
-    def __init__(self, option_strings: Sequence[str], dest: str, **more: Any) -> None:
-        self._off = [f"--no-{flag[2:]}" for flag in option_strings if flag.startswith("--")]
+    def __init__(self, option_strings: Sequence[str], dest: str, taken: set[str], **more: Any) -> None:
+        off = [f"--no-{flag[2:]}" for flag in option_strings if flag.startswith("--")]
+        self._off = [flag for flag in off if flag not in taken]
         super().__init__([*option_strings, *self._off], dest, nargs=0, **more)
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:

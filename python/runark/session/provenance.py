@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from runark.record import boot_id, process_start
+from runark.record import boot_id, pid_namespace, process_start
 from runark.session.capture import above
 
 __all__ = ["Git", "process"]
@@ -24,12 +24,13 @@ _PATIENCE = 2.0  # seconds for git, at a start
 
 
 def process() -> dict[str, Any]:
-    """Host, process and command. `HOST`, `PID`, `PROCESS_START` and `BOOT_ID` are what tells whether it still runs."""
+    """Host, process and command. `runark.record` tells from the first five whether it still runs."""
     return {
         "HOST": os.uname().nodename,
         "PID": os.getpid(),
         "PROCESS_START": process_start(os.getpid()),
         "BOOT_ID": boot_id(),
+        "PID_NAMESPACE": pid_namespace(),
         "USER": _user(),
         "ARGV": list(sys.orig_argv),
         "CWD": _cwd(),

@@ -11,7 +11,8 @@ there is an `answer` (else -1), a copier in the script waits there for the numbe
 each time; what came through the descriptors before goes first. So two ways into one log keep their order.
 
     the session ends       the session writes TOKEN into each stream. When all have come, or their end, the logs are
-                           closed and one line, JSON, goes to REPORT. What a grandchild writes later is relayed only
+                           closed and one line, JSON, goes to REPORT: how much is missing in each log, and of
+                           what was to be relayed. What a grandchild writes later is relayed only
     the script is killed   CONTROL, which only the script holds, comes to its end; the logs go on to that of the streams
     while it runs          the first log's time is renewed every minute: the heartbeat by which a live session on
                            another machine is told from a dead one
@@ -22,6 +23,7 @@ meant for the script. Only what comes with the interpreter is imported, and noth
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import sys
@@ -32,11 +34,12 @@ if TYPE_CHECKING:
 
 HEARTBEAT = 60.0  # seconds
 LONGEST_LINE = 1 << 16
+_GONE = (errno.EPIPE, errno.ECONNRESET)
 
 _ESCAPES = (
     rb"\x1b(?:"
     rb"\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
-    rb"|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)"  # OSC and other strings: titles, links
+    rb"|[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)"  # OSC and other strings: titles, links; without an end, none
     rb"|[ -/]+[0-~]"  # character sets
     rb"|[0-OQ-WYZ\\`-~]"  # one letter
     rb")"
@@ -136,6 +139,7 @@ class Stream:
     def __init__(self, source: int, relay: int, log: Log, answer: int, token: bytes) -> None:
         self.source, self.relay, self.log, self.answer, self._token = source, relay, log, answer, token
         self.marked = self.ended = False
+        self.lost, self.why, self._is_terminal = 0, "", os.isatty(relay)
         self._held = b""
 
     def pump(self) -> None:
@@ -151,7 +155,7 @@ class Stream:
             os.close(self.source)
             return
         if self.marked:
-            _write(self, data)
+            self.relay_on(data)
             return
         length = len(data)
         data = self._held + data
@@ -165,7 +169,7 @@ class Stream:
         if at >= 0:
             self.marked = True
             self._pass(data[:at])
-            _write(self, data[at + len(self._token) :])
+            self.relay_on(data[at + len(self._token) :])
             return
         start = data.rfind(self._token[:1], -len(self._token))
         if start >= 0 and self._token.startswith(data[start:]):
@@ -174,20 +178,24 @@ class Stream:
 
     def _pass(self, data: bytes) -> None:
         if data:
-            _write(self, data)
+            self.relay_on(data)
             self.log.feed(data)
 
-
-def _write(stream: Stream, data: bytes) -> None:
-    """To whoever read the script's output before. Gone (`| head`): the log goes on without."""
-    view = memoryview(data)
-    while view and stream.relay >= 0:
-        try:
-            view = view[os.write(stream.relay, view[: 1 << 16]) :]
-        except BlockingIOError:
-            select.select([], [stream.relay], [])
-        except OSError:
-            stream.relay = -1
+    def relay_on(self, data: bytes) -> None:
+        """To whoever read the script's output before. Gone (`| head`): the log goes on without. What a file has no
+        room for is counted; nothing follows it there."""
+        view = memoryview(data)
+        while view and self.relay >= 0:
+            try:
+                view = view[os.write(self.relay, view[: 1 << 16]) :]
+            except BlockingIOError:
+                select.select([], [self.relay], [])
+            except OSError as error:
+                self.relay = -1
+                if not (error.errno in _GONE or (error.errno == errno.EIO and self._is_terminal)):
+                    self.why = error.strerror or str(error)
+        if self.why:
+            self.lost += len(view)
 
 
 def _follow_window(streams: list[Stream]) -> None:
@@ -250,10 +258,15 @@ def main(arguments: list[str]) -> None:
         if report >= 0 and all(stream.marked or stream.ended for stream in streams):
             for each in logs:
                 each.finish()
-            lost = ",".join(f'"{log.lost} {log.why}"' if log.lost else '""' for log in logs)
-            _tell(report, b"[%s]\n" % lost.encode())
+            relays = [max((each for each in streams if each.log is log), key=lambda each: each.lost) for log in logs]
+            _tell(report, f"[{_losses(logs)},{_losses(relays)}]\n".encode())
             os.close(report)
             report = -1
+
+
+def _losses(of: list[Log] | list[Stream]) -> str:
+    texts = (f'"{each.lost} {each.why}"' if each.lost else '""' for each in of)
+    return f"[{','.join(texts)}]"
 
 
 def _tell(report: int, text: bytes) -> None:

@@ -1,9 +1,9 @@
 """Ghosts: sessions in RUNNING/ whose process is gone. SIGKILL, a crash, a power cut leave them; nothing else could run.
 
 A session is a ghost if its record names a process of this machine that has ended (by PID, start time and boot), or one
-of another machine and no heartbeat has come for `stale_after` seconds. One that had ended by its own record and was not
-moved any more is finished as it says. A ghost goes to FINISHED_ERROR/, with the reason in its record. Sessions without
-a record, or of another user, are left alone and told.
+of another machine or container and no heartbeat has come for `stale_after` seconds. One that had ended by its own
+record and was not moved any more is finished as it says. A ghost goes to FINISHED_ERROR/, with the reason in its
+record. Sessions without a record, of another user, or elsewhere and without a heartbeat are left alone and told.
 """
 
 from __future__ import annotations
@@ -25,10 +25,14 @@ from runark.session.finish import move
 from runark.session.record import read_outputs, write_file
 from runark.session.yaml_config import dump, load_yaml
 
-__all__ = ["STALE_AFTER", "Ghost", "reconcile"]
+__all__ = ["STALE_AFTER", "Ghost", "judge", "reconcile"]
 
 STALE_AFTER = 86_400.0
 """Seconds without a heartbeat (one a minute) after which a session on another machine counts as dead."""
+
+
+_STARTING = 60.0
+"""Seconds within which the record of a session that starts is there."""
 
 
 @dataclass(frozen=True)
@@ -70,20 +74,26 @@ def reconcile(
     ghosts = []
     for row in found:
         run = Path(os.fsdecode(row.path))
-        if row.status == "running" and state_of(run) == RUNNING:
-            ghost = _look(run, stale_after)
+        if row.status == "running":
+            ghost = judge(run, stale_after)
             if ghost is not None:
                 ghosts.append(_settle(ghost) if execute and ghost.target is not None else ghost)
     return ghosts
 
 
-def _look(run: Path, stale_after: float) -> Ghost | None:
+def judge(run: Path, stale_after: float = STALE_AFTER) -> Ghost | None:
+    """The ghost that this directory is; None if it lies in no RUNNING/ or is not known to be dead. Only reads."""
+    if state_of(run) != RUNNING:
+        return None
     try:
         owner = os.lstat(run).st_uid
         record = load_yaml(run / os.fsdecode(RECORD))
-    except OSError:  # it has just been finished
+    except OSError:
         return None
     except RunarkError as error:
+        last = _last_sign(run)
+        if not last or time.time() - last < _STARTING:  # not last: it has just been finished
+            return None
         return Ghost(run, f"no record that can be read ({error}); look at it and move it by hand", None)
     if not isinstance(record, dict) or record.get("ID") is None:
         return Ghost(run, "its record is not one of runark; look at it and move it by hand", None)
@@ -96,6 +106,8 @@ def _look(run: Path, stale_after: float) -> Ghost | None:
         if silent < stale_after:
             return None
         reason = f"no sign of life of {process} for {silent / 3600:.0f} hours"
+        if not os.path.lexists(run / "logs" / "stdout.log"):
+            return Ghost(run, f"{reason}, but it has no logs and so no heartbeat; move it by hand if it is over", None)
     else:
         reason = f"{process} is gone; it ended without finishing the session (killed?)"
     status: int | None = 1

@@ -30,18 +30,20 @@ class Terminated(SystemExit):
 
 
 class Signals:
-    """The handlers of a session, from its start to its end. In a thread that is not the main one: nothing."""
+    """The handlers of a session, from its start to its end. In a thread that is not the main one none is installed."""
 
     def __init__(self) -> None:
         self._before: dict[int, Any] = {}
         self._pid = os.getpid()
         self._finishing = False
         self._late: list[int] = []
-        self._here = threading.current_thread() is threading.main_thread()
+        self._over = False
+        self.raised: int | None = None
+        """The signal that came as `Terminated`."""
 
     def install(self) -> None:
         global _installed
-        if self._here:
+        if _in_main_thread():
             _watch_forks()
             _installed = self
             for number in _ENDING:
@@ -50,18 +52,20 @@ class Signals:
 
     def hold(self) -> None:
         """The session is being finished: what comes now waits. A second one ends the process at once."""
-        if self._here:
-            self._finishing = True
-            if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-                self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._handle)
+        self._finishing, self._over = True, False
+        if _in_main_thread() and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._handle)
 
     def put_back(self) -> None:
         """As it was; what has waited comes now."""
         global _installed
         if _installed is self:
             _installed = None
-        self._restore()
-        for number in self._late:
+        self._over = True
+        if _in_main_thread():  # else the handlers step aside when they are called
+            self._restore()
+        late, self._late = self._late, []
+        for number in late:
             os.kill(os.getpid(), number)
 
     def _restore(self) -> None:
@@ -72,7 +76,7 @@ class Signals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         before = self._before.get(number)
-        if os.getpid() != self._pid:
+        if self._over or os.getpid() != self._pid:
             signal.signal(number, before if before is not None else signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
@@ -85,7 +89,12 @@ class Signals:
         if callable(before):
             before(number, frame)
             return
+        self.raised = number
         raise Terminated(number)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 _installed: Signals | None = None

@@ -7,8 +7,9 @@ A process is in at most one session, as standard output is. A forked child finds
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from datetime import datetime
+import time
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from runark.session.lifecycle import Resources
 
 __all__ = ["Session", "current", "enter", "leave", "script_out"]
+
+
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # the first goes on while the machine sleeps
 
 
 @dataclass(eq=False)
@@ -44,6 +48,15 @@ class Session:
     """Then `running`, `closing`, `closed`; `unfinished` if its end failed, which can be tried again."""
     outer: Session | None = None
     """The session this process was in before it joined this one: a nested call."""
+    status: int | None = None
+    """As it was recorded at the end."""
+    clock: float = field(default_factory=lambda: time.clock_gettime(_CLOCK))
+    """When it started, in seconds of a clock that nobody sets."""
+
+    @property
+    def runtime(self) -> timedelta:
+        """For how long it has run, whatever became of the time of day."""
+        return timedelta(seconds=time.clock_gettime(_CLOCK) - self.clock)
 
     @property
     def is_mine(self) -> bool:

@@ -31,6 +31,9 @@ _SCALARS = (
     ("tag:yaml.org,2002:merge", re.compile(r"<<\Z"), "<"),
 )
 
+_MOST = 1_000_000
+"""Values of a file with aliases."""
+
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _BaseDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
@@ -46,6 +49,13 @@ def _resolvers() -> dict[str | None, list[tuple[str, re.Pattern[str]]]]:
 class _Loader(_Base):  # type: ignore[misc]
     yaml_implicit_resolvers = _resolvers()
 
+    def get_single_data(self) -> Any:
+        node = self.get_single_node()
+        if node is None:
+            return None
+        _count(node, {})
+        return self.construct_document(node)
+
     def construct_int(self, node: yaml.ScalarNode) -> int:
         text = str(self.construct_scalar(node))
         return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
@@ -60,6 +70,24 @@ class _Loader(_Base):  # type: ignore[misc]
                     )
                 seen.add((key.tag, key.value))
         return self.construct_yaml_map(node)
+
+
+def _count(node: yaml.Node, counts: dict[int, int]) -> int:
+    """How many values it stands for, aliases written out. Raises `yaml.YAMLError` if nobody could hold them."""
+    known = counts.get(id(node))
+    if known == 0:
+        raise yaml.constructor.ConstructorError(None, None, "an alias stands for what it is part of", node.start_mark)
+    if known is not None:
+        return known
+    counts[id(node)] = 0
+    total = 1
+    for child in node.value if isinstance(node, yaml.CollectionNode) else ():
+        total += sum(_count(part, counts) for part in (child if isinstance(child, tuple) else (child,)))
+    if total > _MOST and total > 10 * len(counts):
+        problem = f"aliases make it {total:,} values"
+        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+    counts[id(node)] = total
+    return total
 
 
 def _float(loader: Any, node: yaml.ScalarNode) -> float:

@@ -17,7 +17,7 @@ import time
 from datetime import datetime, timezone
 from typing import Literal, NamedTuple
 
-from runark.record import MARKER, STALE_NS, Life, boot_id, life_of, process_start
+from runark.record import MARKER, STALE_NS, Life, boot_id, life_of, pid_namespace, process_start
 
 __all__ = ["Marker", "is_over", "lock", "read_marker", "write_marker"]
 
@@ -62,6 +62,7 @@ def write_marker(directory: int, started: float, ended: float | None = None) -> 
         "HOST": os.uname().nodename,
         "PID": os.getpid(),
         "PROCESS_START": process_start(os.getpid()),
+        "PID_NAMESPACE": pid_namespace(),
         "BOOT_ID": boot_id(),
         "START_DATETIME": _text(started),
         "END_DATETIME": None if ended is None else _text(ended),
