@@ -7,7 +7,7 @@ from collections.abc import Callable
 from context import Setup
 from harness import Book
 
-from suites import archive, big, ext4, memory, report, restore, scan, session, stages, workers
+from suites import archive, big, ext4, load, memory, nightly, report, restore, scan, session, stages, workers
 
 SUITES: dict[str, Callable[[Setup, Book], None]] = {
     "archive": archive.run,
@@ -19,7 +19,9 @@ SUITES: dict[str, Callable[[Setup, Book], None]] = {
     "memory": memory.run,
     "workers": workers.run,
     "latency": workers.run_latency,
+    "load": load.run,
     "stages": stages.run,
     "session": session.run,
+    "nightly": nightly.run,
     "report": report.run,
 }

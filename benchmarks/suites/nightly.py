@@ -93,7 +93,7 @@ def kills(night: Contender, root: Path, sessions: int, book: Book) -> None:
     if archives(root) != sessions or len(paths) != len(set(paths)):
         raise AssertionError(f"{archives(root)} archives of {sessions}, {len(paths) - len(set(paths))} archived twice")
     book.note(
-        f"nightly: killed {KILLS} times at random: archived in the four runs {', '.join(f'{n:,}' for n in runs.values())};"
+        f"nightly: killed {KILLS} times at random: archived in the four runs {', '.join(map(str, runs.values()))};"
         f" {sessions:,} archives, none made twice, {sessions - len(paths)} of which a kill took the line in the audit"
     )
 

@@ -96,9 +96,9 @@ def test_an_archive_that_is_there_is_counted_too(engine: Engine, tmp_path: Path)
 
 @pytest.mark.parametrize("jobs", [1, 2, 4])
 def test_operations_keep_to_the_rate(engine: Engine, tmp_path: Path, jobs: int) -> None:
-    free, _ = _run(engine, _jobs(tmp_path / "free", 40), jobs=jobs)
-    rate = free.operations / 3.0
-    told, seconds = _run(engine, _jobs(tmp_path / "r", 40), jobs=jobs, max_ops=rate)
+    free, _ = _run(engine, _jobs(tmp_path / "free", 200), jobs=jobs)
+    rate = free.operations / 4.0
+    told, seconds = _run(engine, _jobs(tmp_path / "r", 200), jobs=jobs, max_ops=rate)
     assert told.operations / seconds == pytest.approx(rate, rel=0.1)
 
 

@@ -6,11 +6,13 @@ import io
 import sys
 from collections.abc import Iterator
 
+import click
 import pytest
 
 from runark import engine, errors
 from runark.archive.result import Tally
 from runark.cli import exit_codes
+from runark.cli.options import load_options
 from runark.cli.progress import Display
 from runark.engine.protocol import Fault, Outcome, Progress
 from runark.report.text import outcome_line, result_lines
@@ -154,3 +156,24 @@ def test_a_native_module_that_does_not_load_is_told(fresh: None, monkeypatch: py
     monkeypatch.setattr(engine, "_missing", lambda: False)
     with pytest.warns(RuntimeWarning, match="going on with the pure one"):
         assert engine.load("auto").name == "pure"
+
+
+@pytest.mark.parametrize("ops", ["--max-ops/s", "--max-ops-per-s"])
+@pytest.mark.parametrize("content", ["--max-bytes/s", "--max-bytes-per-s"])
+def test_limits_have_a_slash_in_their_names(ops: str, content: str) -> None:
+    seen: list[object] = []
+
+    @click.command()
+    @load_options(back_off=False)
+    def verb(max_ops: float, max_bytes_s: float, back_off: bool) -> None:
+        seen.append((max_ops, max_bytes_s, back_off))
+
+    verb.main([ops, "2.5", f"{content}=50M", "--back-off"], standalone_mode=False)
+    verb.main([], standalone_mode=False)
+    assert seen == [(2.5, 50_000_000, True), (0, 0, False)]
+    for words in ([ops, "-1"], [ops, "many"]):
+        with pytest.raises(click.BadParameter) as refused:
+            verb.main(words, standalone_mode=False)
+        assert "--max-ops/s" in refused.value.format_message()
+    with pytest.raises(errors.InvalidArgument, match="50M"):
+        verb.main([content, "50"], standalone_mode=False)

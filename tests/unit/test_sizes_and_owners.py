@@ -8,7 +8,7 @@ import pwd
 import pytest
 
 from runark.archive.owners import Owner, parse_owner, user_name
-from runark.archive.sizes import parse_size, size_range
+from runark.archive.sizes import parse_bytes, parse_size, size_range
 from runark.errors import InvalidArgument
 
 
@@ -60,3 +60,14 @@ def test_refused_owners(text: str) -> None:
 def test_names_of_users() -> None:
     assert user_name(0) == "root"
     assert user_name(3_999_999_999) == "3999999999"
+
+
+@pytest.mark.parametrize(("text", "count"), [("50M", 50_000_000), ("0b", 0), (" 2Gi ", 2 << 30)])
+def test_numbers_of_bytes(text: str, count: int) -> None:
+    assert parse_bytes(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "50", "+50M", "-50M", "fast"])
+def test_refused_numbers_of_bytes(text: str) -> None:
+    with pytest.raises(InvalidArgument, match="size"):
+        parse_bytes(text)

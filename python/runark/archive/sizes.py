@@ -24,19 +24,24 @@ def parse_size(text: str) -> tuple[int | None, int | None]:
         raise InvalidArgument(
             f"size {text!r}: write +1M (at least), -10k (at most) or 500b (exactly); units b, k, M, G, T, Ki, ..."
         )
-    sign, digits, unit, binary = found.groups()
-    value = int(digits) * ((1024 if binary else 1000) ** _POWER[unit.lower()] if unit else 1)
-    if value >= 1 << 63:
-        raise InvalidArgument(f"size {text!r} is larger than any file")
-    return (None if sign == "-" else value), (None if sign == "+" else value)
+    value = _bytes(found)
+    return (None if found[1] == "-" else value), (None if found[1] == "+" else value)
 
 
 def parse_bytes(text: str) -> int:
-    """A number of bytes, as in `50M`. Raises `InvalidArgument`, also for a sign."""
-    least, most = parse_size(text)
-    if least is None or least != most or text.strip().startswith("+"):
-        raise InvalidArgument(f"size {text!r}: write a number of bytes, as in 500b, 50M, 2Gi")
-    return least
+    """A number of bytes, without a sign. Raises `InvalidArgument`."""
+    found = _SIZE.fullmatch(text.strip())
+    if found is None or found[1]:
+        raise InvalidArgument(f"size {text!r}: write a number and a unit, as in 50M; units b, k, M, G, T, Ki, ...")
+    return _bytes(found)
+
+
+def _bytes(found: re.Match[str]) -> int:
+    _, digits, unit, binary = found.groups()
+    value = int(digits) * ((1024 if binary else 1000) ** _POWER[unit.lower()] if unit else 1)
+    if value >= 1 << 63:
+        raise InvalidArgument(f"size {found[0]!r} is larger than any file")
+    return value
 
 
 def size_range(texts: Iterable[str]) -> tuple[int | None, int | None]:

@@ -176,7 +176,7 @@ class Progress(NamedTuple):
     total: int  # jobs given (scan: 0)
     bytes: int  # content bytes gone through
     entries: int  # entries gone through
-    operations: int = 0  # filesystem operations made, see `ArchiveOptions.max_ops`; scan: 0
+    operations: int = 0  # archive: filesystem operations made (`ArchiveOptions.max_ops`); else not all of them, or 0
 
 
 class ScanTask(Protocol):

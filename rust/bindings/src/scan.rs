@@ -55,8 +55,8 @@ impl ScanTask {
     }
 
     fn progress(&self) -> convert::ProgressTuple {
-        let (done, _, bytes, entries, operations) = convert::progress(self.task.control().progress());
-        (done, 0, bytes, entries, operations)
+        let (done, _, bytes, entries, _) = convert::progress(self.task.control().progress());
+        (done, 0, bytes, entries, 0)
     }
 }
 

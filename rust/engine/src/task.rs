@@ -176,7 +176,9 @@ impl Control {
     }
 
     pub fn report(&self, outcomes: impl IntoIterator<Item = Outcome>) {
-        self.operations.fetch_add(load::take_owed(), Relaxed);
+        if self.operation_meter.is_none() {
+            self.operations.fetch_add(load::take_owed(), Relaxed); // else it is told when it is paid for
+        }
         let mut queue = self.queue();
         let before = queue.len();
         queue.extend(outcomes);
@@ -239,7 +241,9 @@ impl Task {
                         load::pay_by(meter.piece(1, 32), Box::new(move |count| payer.pay_operations(count)));
                     }
                     // `work` takes care of its jobs; the task ends in any case.
-                    let _ = catch_unwind(AssertUnwindSafe(|| work(&control)));
+                    if catch_unwind(AssertUnwindSafe(|| work(&control))).is_err() {
+                        control.allow(usize::MAX); // nobody rests for one that is gone
+                    }
                     control.operations.fetch_add(load::take_owed(), Relaxed);
                     control.working.fetch_sub(1, Relaxed);
                     let _queue = control.queue();

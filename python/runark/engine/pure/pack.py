@@ -157,7 +157,7 @@ class _Packer:
         """A regular file: opened, recorded, read, looked at again."""
         parent = entry.parent
         assert parent is not None
-        self.control.asks(6 if self.leases else 4)
+        self.control.asks(2)
         try:
             fd = sys.open_file(entry.name, parent.fd if parent.fd >= 0 else self.handles.get(parent))
         except OSError as cause:
@@ -179,6 +179,7 @@ class _Packer:
             key = entry.key = key_of(status)
             if status.st_nlink > 1 and self.linked(entry, status, key):
                 return
+            self.control.asks(4 if self.leases else 2)
             if self.leases and sys.is_being_written(fd):
                 raise Changed(f"{escape(entry.path)} is open for writing")
             found = attributes(fd)

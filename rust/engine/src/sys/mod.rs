@@ -72,8 +72,9 @@ pub fn is_being_written(fd: impl AsFd) -> bool {
     let fd = fd.as_fd().as_raw_fd();
     // A program that starts another shares its open files with it for a moment: who is still there after some is a writer.
     for pause in [10, 30, 0] {
-        operations(2); // before: no wait while we hold the lease
-                       // SAFETY: calls with numbers, on a descriptor that is open.
+        // Both now: no wait while we hold the lease.
+        operations(2);
+        // SAFETY: calls with numbers, on a descriptor that is open.
         unsafe {
             // Who opens the file for writing while we hold the lease has a signal sent to us: SIGIO would end the process, SIGURG
             // is ignored unless somebody asked for it.
