@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from runark.archive.archive import archive as archive
     from runark.archive.archive import archive_sessions as archive_sessions
+    from runark.archive.caps import Caps as Caps
     from runark.archive.compat import archive_existing as archive_existing
     from runark.archive.compat import archive_session_dir as archive_session_dir
     from runark.archive.compat import restore_existing as restore_existing
@@ -26,16 +27,26 @@ if TYPE_CHECKING:
     from runark.archive.list import ArchiveList as ArchiveList
     from runark.archive.list import list_archive as list_archive
     from runark.archive.list import list_members as list_members
+    from runark.archive.nightly import Night as Night
+    from runark.archive.nightly import Policy as Policy
+    from runark.archive.nightly import nightly as nightly
     from runark.archive.plan import Plan as Plan
     from runark.archive.plan import plan as plan
+    from runark.archive.plan_file import apply_plan as apply_plan
+    from runark.archive.plan_file import read_plan as read_plan
+    from runark.archive.plan_file import write_plan as write_plan
     from runark.archive.restore import RestorePlan as RestorePlan
     from runark.archive.restore import plan_restore as plan_restore
     from runark.archive.restore import restore as restore
     from runark.archive.result import Result as Result
+    from runark.archive.retention import Keep as Keep
     from runark.archive.scan import Row as Row
     from runark.archive.scan import Scan as Scan
     from runark.archive.scan import scan as scan
+    from runark.archive.undo import plan_undo as plan_undo
+    from runark.archive.undo import undo as undo
     from runark.archive.verify import verify as verify
+    from runark.archive.watch import Budget as Budget
     from runark.engine.protocol import Limits as Limits
     from runark.engine.protocol import Outcome as Outcome
     from runark.errors import RunarkError as RunarkError
@@ -47,6 +58,17 @@ if TYPE_CHECKING:
 # Where each public name lives. Not here: `archive` and `session`, packages that can be called, and the other modules.
 _MODULES = ("archive", "io", "repro", "session", "workdir")
 _HOMES = {
+    "Budget": "runark.archive.watch",
+    "Caps": "runark.archive.caps",
+    "Keep": "runark.archive.retention",
+    "Policy": "runark.archive.nightly",
+    "nightly": "runark.archive.nightly",
+    "Night": "runark.archive.nightly",
+    "plan_undo": "runark.archive.undo",
+    "undo": "runark.archive.undo",
+    "write_plan": "runark.archive.plan_file",
+    "read_plan": "runark.archive.plan_file",
+    "apply_plan": "runark.archive.plan_file",
     "ArchiveList": "runark.archive.list",
     "Control": "runark.archive.control",
     "Diagnosis": "runark.archive.doctor",
@@ -83,13 +105,18 @@ _HOMES = {
 __all__ = [
     "INJECTED",
     "ArchiveList",
+    "Budget",
+    "Caps",
     "Control",
     "Diagnosis",
     "Filters",
     "Ghost",
+    "Keep",
     "Limits",
+    "Night",
     "Outcome",
     "Plan",
+    "Policy",
     "RestorePlan",
     "Result",
     "Row",
@@ -97,6 +124,7 @@ __all__ = [
     "Scan",
     "SessionManager",
     "__version__",
+    "apply_plan",
     "archive",
     "archive_existing",
     "archive_session_dir",
@@ -106,8 +134,11 @@ __all__ = [
     "io",
     "list_archive",
     "list_members",
+    "nightly",
     "plan",
     "plan_restore",
+    "plan_undo",
+    "read_plan",
     "reconcile",
     "repro",
     "restore",
@@ -116,8 +147,10 @@ __all__ = [
     "scan",
     "session",
     "treat",
+    "undo",
     "verify",
     "workdir",
+    "write_plan",
 ]
 
 

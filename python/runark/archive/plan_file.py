@@ -26,7 +26,7 @@ from runark.engine.protocol import FORMATS, Outcome
 from runark.errors import ConfigError, InvalidArgument, OperationFailed, SourceMissing
 from runark.names import PathLike, escape, from_json_path, json_path, to_bytes
 
-__all__ = ["PlanFile", "apply", "read_plan", "write_plan"]
+__all__ = ["PlanFile", "apply_plan", "read_plan", "write_plan"]
 
 SCHEMA = 1
 _FINGERPRINT = ("newest_ns", "inodes", "size")
@@ -135,7 +135,7 @@ def _parsed(document: dict[str, Any]) -> PlanFile:
     )
 
 
-def apply(
+def apply_plan(
     path: PathLike | PlanFile,
     *,
     jobs: int | None = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from runark.archive.plan_file import apply as run
+from runark.archive.plan_file import apply_plan as run
 from runark.archive.plan_file import read_plan
 from runark.cli import exit_codes
 from runark.cli.options import events_option, json_option
