@@ -55,8 +55,8 @@ if TYPE_CHECKING:
     from runark.session.reconcile import Ghost as Ghost
     from runark.session.reconcile import reconcile as reconcile
 
-# Where each public name lives. Not here: `archive` and `session`, packages that can be called, and `io` and `repro`.
-_MODULES = ("archive", "io", "repro", "session")
+# Where each public name lives. Not here: `archive` and `session`, packages that can be called, and the other modules.
+_MODULES = ("archive", "io", "repro", "session", "workdir")
 _HOMES = {
     "Budget": "runark.archive.watch",
     "Caps": "runark.archive.caps",
@@ -149,6 +149,7 @@ __all__ = [
     "treat",
     "undo",
     "verify",
+    "workdir",
     "write_plan",
 ]
 

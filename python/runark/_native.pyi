@@ -6,7 +6,19 @@ A fault is `(op, path, errno, message)`; limits are the fields of `Limits` in or
 
 from typing import final
 
-__all__ = ["ScanTask", "Task", "__version__", "archive", "debug", "members", "restore", "scan", "seals", "verify"]
+__all__ = [
+    "ScanTask",
+    "Task",
+    "__version__",
+    "archive",
+    "debug",
+    "discard",
+    "members",
+    "restore",
+    "scan",
+    "seals",
+    "verify",
+]
 
 __version__: str
 debug: bool
@@ -19,7 +31,7 @@ _Progress = tuple[int, int, int, int, int]
 
 @final
 class Task:
-    """Archiving, restoring or verifying under way; dropping it cancels and waits."""
+    """Archiving, restoring, verifying or discarding under way; dropping it cancels and waits."""
 
     def poll(self, timeout: float) -> list[_Outcome] | None:
         """Wait up to `timeout` seconds for outcomes, the interpreter released; None at the end."""
@@ -116,6 +128,7 @@ def restore(
     limits: _Limits,
 ) -> Task: ...
 def verify(paths: list[bytes], *, workers: int, limits: _Limits) -> Task: ...
+def discard(jobs: list[tuple[bytes, int, int]], *, workers: int) -> Task: ...
 def seals(paths: list[bytes], workers: int) -> list[tuple[str, int, int, int, int] | _Fault | None]:
     """For each path `(sha256, stream, entries, content, size)`, None without a seal, or the fault."""
 

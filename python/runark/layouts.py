@@ -26,6 +26,7 @@ from runark.configuration import Document
 from runark.engine.protocol import Rule
 from runark.errors import InvalidArgument
 from runark.patterns import regex
+from runark.record import MARKER
 
 if TYPE_CHECKING:
     from yaml import Node
@@ -54,6 +55,7 @@ def _built_in(name: str, pattern: str, time: str, parent: str | None = None, mar
 
 # A suffix is any text, line breaks too, as the names of functions and datasets end up in it.
 _REST = r"[\x00-\xff]+"
+_ANY = r"[\x00-\xff]*"
 
 BUILT_IN: tuple[Layout, ...] = (
     _built_in(
@@ -63,9 +65,10 @@ BUILT_IN: tuple[Layout, ...] = (
     ),
     _built_in(
         "workdir",
-        rf"session_(?P<time>\d{{4}}-\d{{2}}-\d{{2}}-\d{{2}}-\d{{2}}-\d{{2}})(?:[-_]{_REST})?",
+        # Whatever their prefix: the marker says whose they are.
+        rf"(?:[^.]{_ANY})?(?P<time>\d{{4}}-\d{{2}}-\d{{2}}-\d{{2}}-\d{{2}}-\d{{2}})(?:[-_]{_REST})?",
         "%Y-%m-%d-%H-%M-%S",
-        marker=b".runark-workdir",
+        marker=MARKER,
     ),
     _built_in(
         "hydra",

@@ -1,6 +1,7 @@
 """The record of a session on disk: is the session still running?
 
-A running session writes `CONFIGS/CONFIG.yaml` when it starts and completes it when it ends. Of its keys, these tell:
+A running session writes `CONFIGS/CONFIG.yaml` when it starts and completes it when it ends; one of `runark.workdir` the
+file `.runark-workdir`. Of its keys, these tell:
 
     HOST, PID             where it runs
     PROCESS_START         start of that process, in clock ticks since boot (field 22 of /proc/<pid>/stat)
@@ -19,9 +20,22 @@ import re
 from enum import Enum
 from typing import Any
 
-__all__ = ["RECORD", "STALE_NS", "Life", "boot_id", "life", "pid_namespace", "process_start", "runs_here"]
+__all__ = [
+    "MARKER",
+    "RECORD",
+    "STALE_NS",
+    "Life",
+    "boot_id",
+    "life",
+    "life_of",
+    "pid_namespace",
+    "process_start",
+    "runs_here",
+]
 
 RECORD = b"CONFIGS/CONFIG.yaml"
+MARKER = b".runark-workdir"
+"""The record of a session of `runark.workdir`, and what tells it from any other directory."""
 STALE_NS = 30 * 86_400 * 1_000_000_000
 """A session on another host, or with an unreadable record, counts as alive until nothing in it has changed for this
 long."""
@@ -41,18 +55,24 @@ class Life(Enum):
 
 def life(session: bytes) -> Life:
     """What the record of the session directory says about its life."""
-    try:
-        handle = os.open(os.path.join(session, RECORD), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        return Life.OVER
-    except OSError:  # a symlink, no right to read: it is there and does not speak
-        return Life.UNSURE
-    try:
-        text = os.read(handle, _MAX_RECORD)
-    except OSError:  # a directory, a dying disk: the same
-        return Life.UNSURE
-    finally:
-        os.close(handle)
+    for name in (RECORD, MARKER):
+        try:
+            handle = os.open(os.path.join(session, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:  # a symlink, no right to read: it is there and does not speak
+            return Life.UNSURE
+        try:
+            return life_of(os.read(handle, _MAX_RECORD))
+        except OSError:  # a directory, a dying disk: the same
+            return Life.UNSURE
+        finally:
+            os.close(handle)
+    return Life.OVER
+
+
+def life_of(text: bytes) -> Life:
+    """What the text of a record says."""
     if _HAS_PID.search(text) is None or _ENDED.search(text) is not None:
         return Life.OVER
     return _judge(text)

@@ -100,10 +100,11 @@ def test_kinds_of_rows(engine: Engine, tmp_path: Path) -> None:
         A: {},
         f"{B}.tar.gz": "gz", f"{B}.tar.zst": "z", f"{B}.tar.xz": "x", f"{B}.tar": "t",
         f".{C}.tar.gz.{hexa}.part": "p", f".{C}.tar.{hexa}.part": "p",
-        f".{D}.removing-{hexa}": {}, f".{D}.restoring-{hexa}": {},
+        f".{D}.removing-{hexa}": {}, f".{D}.restoring-{hexa}": {}, f".{D}.discarding-{hexa}": {},
         f".{E}.tar.gz.damaged-{hexa}": "d", f".{E}.tar.xz.superseded-{hexa}": "s",
         # names of the right form on the wrong kind of thing, and wrong names
-        f"{F}.tar.gz": {}, f".{F}.removing-{hexa}": "file", f".{F}.tar.gz.{hexa}.part": {},
+        f"{F}.tar.gz": {}, f".{F}.removing-{hexa}": "file", f".{F}.discarding-{hexa}": "file",
+        f".{F}.tar.gz.{hexa}.part": {},
         f".{F}.tar.gz.{hexa[:-1]}.part": "short", f".{F}.tar.gz.{hexa.upper()}.part": "upper", f"{F}.tar.bz2": "x",
         f".{F}.removing-{hexa}x": {}, "other.tar.gz": "x", f"{F}.tar.gz.part": "x",
     }  # fmt: skip
@@ -114,6 +115,7 @@ def test_kinds_of_rows(engine: Engine, tmp_path: Path) -> None:
         f"{B}.tar.gz": "archive", f"{B}.tar.zst": "archive", f"{B}.tar.xz": "archive", f"{B}.tar": "archive",
         f".{C}.tar.gz.{hexa}.part": "part", f".{C}.tar.{hexa}.part": "part",
         f".{D}.removing-{hexa}": "tombstone", f".{D}.restoring-{hexa}": "staging",
+        f".{D}.discarding-{hexa}": "discard",
         f".{E}.tar.gz.damaged-{hexa}": "aside", f".{E}.tar.xz.superseded-{hexa}": "aside",
     }  # fmt: skip
     for kind in KINDS:
@@ -123,7 +125,15 @@ def test_kinds_of_rows(engine: Engine, tmp_path: Path) -> None:
 def test_inside_leftovers_nothing_is_found(engine: Engine, tmp_path: Path) -> None:
     """A tombstone or a staging directory is one thing; sessions in it are its content."""
     hexa = "0123456789abcdef"
-    make(tmp_path / "r", {f".{D}.removing-{hexa}": {A: {}}, f".{D}.restoring-{hexa}": {B: {}}, C: {}})
+    make(
+        tmp_path / "r",
+        {
+            f".{D}.removing-{hexa}": {A: {}},
+            f".{D}.restoring-{hexa}": {B: {}},
+            f".{D}.discarding-{hexa}": {B: {}},
+            C: {},
+        },
+    )
     assert list(found(engine, tmp_path / "r")) == [C]
 
 

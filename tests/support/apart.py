@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["call", "child_environment", "start"]
+__all__ = ["call", "child_environment", "run", "start"]
 
 _TESTS = Path(__file__).resolve().parents[1]
 
@@ -48,6 +48,14 @@ def call(engine: str, verb: str, *arguments: Any, prefix: Sequence[str] = (), **
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err.decode(errors="replace")
     return pickle.loads(out)
+
+
+def run(code: str, prefix: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+    """Run a Python program to its end."""
+    command = [*prefix, sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=child_environment(), timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return done
 
 
 def _main() -> None:

@@ -16,6 +16,7 @@ from runark.engine.protocol import (
     VERDICTS,
     ArchiveJob,
     ArchiveOptions,
+    DiscardJob,
     Engine,
     Outcome,
     RestoreJob,
@@ -36,6 +37,8 @@ __all__ = [
     "archive_all",
     "archive_one",
     "columns",
+    "discard_all",
+    "discard_one",
     "drain",
     "jobs_of",
     "named_in",
@@ -111,6 +114,23 @@ def archive_all(engine: Engine, paths: Iterable[PathLike], **options: Any) -> li
 def archive_one(engine: Engine, path: PathLike, leftovers: Sequence[bytes] = (), **options: Any) -> Outcome:
     """Archive one session."""
     (outcome,) = archive(engine, [ArchiveJob(_bytes(path), tuple(leftovers))], **options)
+    return outcome
+
+
+# ------------------------------------------------------------------------------------------------ discard
+
+
+def discard_all(engine: Engine, paths: Iterable[PathLike], workers: int = 2) -> list[Outcome]:
+    """Discard these directories, as they are now."""
+    wanted = [_bytes(path) for path in paths]
+    seen = [os.lstat(path) for path in wanted]
+    jobs = [DiscardJob(path, status.st_dev, status.st_ino) for path, status in zip(wanted, seen, strict=True)]
+    return _ordered(wanted, drain(engine.discard(jobs, workers)))
+
+
+def discard_one(engine: Engine, path: PathLike) -> Outcome:
+    """Discard one directory, as it is now."""
+    (outcome,) = discard_all(engine, [path])
     return outcome
 
 

@@ -79,7 +79,7 @@ PURE = (
     Mutation(
         "no lease before removing",
         "remove.py",
-        "if place.leases:",
+        "if heed_writers and place.leases:",
         "if False:",
         f"{RACES}test_a_mapping_made_while_it_is_archived[pure]",
     ),

@@ -33,7 +33,7 @@ from runark.record import RECORD, Life, life
 __all__ = ["STATES", "Diagnosis", "Finding", "examine", "treat"]
 
 SCHEMA = 1
-STATES: tuple[str, ...] = ("part", "both", "tombstone", "staging", "aside", "ghost", "lock")
+STATES: tuple[str, ...] = ("part", "both", "tombstone", "staging", "aside", "discard", "ghost", "lock")
 """What a finding is about; the first three are what `treat` works on (S1, S2 and S3 of docs/durability.md)."""
 
 
@@ -138,7 +138,7 @@ def _leftovers(found: Plan, control: Control) -> Iterator[Finding]:
         session = owners[path]
         if session in running or path in running:
             continue
-        live = kind in ("part", "tombstone", "staging") and _is_held(path)
+        live = kind in ("part", "tombstone", "staging", "discard") and _is_held(path)
         if kind == "part":
             if live:
                 yield Finding(
@@ -180,6 +180,9 @@ def _leftovers(found: Plan, control: Control) -> Iterator[Finding]:
             what = "what another run is restoring" if live else "what a killed restore has left"
             then = "leaves it alone" if live else "drops it when the session is restored again"
             yield Finding(path, kind, what, then, session)
+        elif kind == "discard":
+            what = "a session that another process is discarding" if live else "what is left of a discarded session"
+            yield Finding(path, kind, what, "leaves it alone; the next pruning of runark.workdir removes it", session)
         elif kind == "aside":
             what = (
                 "an archive that was damaged"

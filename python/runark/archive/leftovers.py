@@ -10,12 +10,13 @@ __all__ = ["archived_name", "session_of_leftover"]
 
 _FORMAT = b"(?:" + b"|".join(re.escape(name.encode()) for name in FORMATS) + b")"
 _LEFTOVER = re.compile(
-    rb"\.(?P<session>.+)(?:\." + _FORMAT + rb"\.[0-9a-f]{16}\.part|\.(?:removing|restoring)-[0-9a-f]{16})", re.DOTALL
+    rb"\.(?P<session>.+)(?:\." + _FORMAT + rb"\.[0-9a-f]{16}\.part|\.(?:removing|restoring|discarding)-[0-9a-f]{16})",
+    re.DOTALL,
 )
 
 
 def session_of_leftover(name: bytes) -> bytes | None:
-    """The session's name from that of its part file, tombstone or staging directory; None for any other name."""
+    """The session's name from that of its part file, tombstone, staging directory or rest; None for any other name."""
     found = _LEFTOVER.fullmatch(name)
     return found["session"] if found is not None else None
 

@@ -34,7 +34,7 @@ from runark.record import STALE_NS, Life, life
 __all__ = ["PLAN_KINDS", "Jobs", "Plan", "Skip", "archived_too", "plan", "plan_of"]
 
 SCHEMA = 1
-PLAN_KINDS = ("session", "archive", "part", "tombstone", "staging", "aside")
+PLAN_KINDS = ("session", "archive", "part", "tombstone", "staging", "aside", "discard")
 """The kinds of rows a scan needs to become a plan."""
 _SESSION = KINDS.index("session")
 _UNKNOWN = STATUSES.index("unknown")

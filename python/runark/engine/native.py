@@ -15,6 +15,7 @@ from runark import _native
 from runark.engine.protocol import (
     ArchiveJob,
     ArchiveOptions,
+    DiscardJob,
     Fault,
     Limits,
     Member,
@@ -138,6 +139,9 @@ class NativeEngine:
 
     def verify(self, paths: Sequence[bytes], options: VerifyOptions) -> NativeTask:
         return NativeTask(_native.verify(list(paths), workers=options.jobs, limits=_limits(options.limits)))
+
+    def discard(self, jobs: Sequence[DiscardJob], workers: int) -> NativeTask:
+        return NativeTask(_native.discard([(job.path, job.device, job.inode) for job in jobs], workers=workers))
 
     def seals(self, paths: Sequence[bytes], jobs: int) -> list[Seal | Fault | None]:
         found: list[Seal | Fault | None] = []

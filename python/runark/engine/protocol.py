@@ -26,6 +26,7 @@ __all__ = [
     "VERDICTS",
     "ArchiveJob",
     "ArchiveOptions",
+    "DiscardJob",
     "Engine",
     "Fault",
     "Limits",
@@ -48,7 +49,7 @@ FORMATS: tuple[str, ...] = ("tar.gz", "tar.zst", "tar.xz", "tar")
 
 # ------------------------------------------------------------------------------------------------ scan
 
-KINDS: tuple[str, ...] = ("session", "archive", "part", "tombstone", "staging", "aside")
+KINDS: tuple[str, ...] = ("session", "archive", "part", "tombstone", "staging", "aside", "discard")
 """What a row of a scan is, by name alone (`S` is a session's name, X 16 lowercase hex digits):
 
 session    directory `S`
@@ -57,6 +58,7 @@ part       regular file `.S.<format>.X.part`: being packed, or left by a killed 
 tombstone  directory `.S.removing-X`: being removed, or left by a killed run
 staging    directory `.S.restoring-X`: being restored, or left by a killed run
 aside      regular file `.S.<format>.damaged-X` or `.S.<format>.superseded-X`: moved aside, never removed by runark
+discard    directory `.S.discarding-X`: being discarded, or left by a killed run
 """
 
 ASIDE: tuple[str, ...] = ("damaged", "superseded")
@@ -236,6 +238,17 @@ class ArchiveOptions:
     """
 
 
+class DiscardJob(NamedTuple):
+    """One session to remove without an archive: the directory at `path`, if it still is this one.
+
+    A path that ends in `.S.discarding-X` is what is left of a session whose discarding was interrupted.
+    """
+
+    path: bytes
+    device: int
+    inode: int
+
+
 @dataclass(frozen=True)
 class Limits:
     """What a restore, verify or list accepts. Sessions beyond the first five are not packed in the first place."""
@@ -284,12 +297,15 @@ class Outcome(NamedTuple):
     action, of `restore`: restored, skipped (target exists), damaged, failed, cancelled
     action, of `verify`: sound (seal and content agree), unsealed (readable tar without a seal),
       damaged, unreadable (the system said no), foreign (not a tar archive), cancelled
+    action, of `discard`: discarded, skipped (in use, a mount point in it), changed (another directory by now, or
+    changed under our hands), failed, cancelled; but for `discarded`, it is whole and in its place, or `target` is
+    what is left of it
     """
 
-    path: bytes  # archive: the session; restore, verify: the archive
+    path: bytes  # archive, discard: the session; restore, verify: the archive
     action: str
     reason: str = ""
-    target: bytes = b""  # archive: the archive; restore: the directory
+    target: bytes = b""  # archive: the archive; restore: the directory; discard: what is left
     entries: int = 0
     inodes_freed: int = 0  # inodes removed (hard links once), less the new archive's own
     bytes_in: int = 0  # content bytes (sizes of regular files)
@@ -302,7 +318,7 @@ class Outcome(NamedTuple):
 
 
 class Task(Protocol):
-    """Archiving, restoring or verifying under way."""
+    """Archiving, restoring, verifying or discarding under way."""
 
     def poll(self, timeout: float) -> list[Outcome] | None:
         """Wait up to `timeout` seconds for outcomes. Empty list: none yet. None: all jobs ended, all were given."""
@@ -370,6 +386,8 @@ class Engine(Protocol):
     def restore(self, jobs: Sequence[RestoreJob], options: RestoreOptions) -> Task: ...
 
     def verify(self, paths: Sequence[bytes], options: VerifyOptions) -> Task: ...
+
+    def discard(self, jobs: Sequence[DiscardJob], workers: int) -> Task: ...
 
     def seals(self, paths: Sequence[bytes], jobs: int) -> list[Seal | Fault | None]:
         """For each archive its seal, None if it has none, or the fault that kept it from being read."""

@@ -2,6 +2,7 @@
 
 mod archive;
 mod convert;
+mod discard;
 mod list;
 mod restore;
 mod scan;
@@ -20,6 +21,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(archive::archive, module)?)?;
     module.add_function(wrap_pyfunction!(restore::restore, module)?)?;
     module.add_function(wrap_pyfunction!(verify::verify, module)?)?;
+    module.add_function(wrap_pyfunction!(discard::discard, module)?)?;
     module.add_function(wrap_pyfunction!(list::seals, module)?)?;
     module.add_function(wrap_pyfunction!(list::members, module)?)?;
     Ok(())

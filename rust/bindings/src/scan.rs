@@ -11,7 +11,7 @@ use runark_engine::{Rule, ScanColumns, ScanSpec, Task};
 
 use crate::{convert, task::seconds};
 
-const KINDS: [&str; 6] = ["session", "archive", "part", "tombstone", "staging", "aside"];
+const KINDS: [&str; 7] = ["session", "archive", "part", "tombstone", "staging", "aside", "discard"];
 const STATUSES: [&str; 5] = ["unknown", "success", "error", "finished", "running"];
 
 #[pyclass(frozen, module = "runark._native")]

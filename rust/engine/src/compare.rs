@@ -14,7 +14,7 @@ use crate::sys::{self, Kind, Meta};
 use crate::tar::reader::{Member, MemberKind};
 use crate::task::Control;
 use crate::verify::{examine, Data, Opened, Summary};
-use crate::walk::{order, relist, settled, walk};
+use crate::walk::{order, relist, settled, walk, Kinds};
 
 /// Bytes compared at once.
 const STEP: usize = 256 * 1024;
@@ -54,7 +54,7 @@ pub fn compare(
     control: &Control,
 ) -> Result<Verdict, Stop> {
     let limits = Limits::default();
-    let tree = walk(place, &mut bench.dirs, &limits)?;
+    let tree = walk(place, &mut bench.dirs, &limits, Kinds::Archivable)?;
     if claim {
         tree.claim(place)?;
     }

@@ -5,7 +5,7 @@
 //! place, or a published, durable and re-read archive holds it.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -542,7 +542,7 @@ impl Worker<'_> {
         if !there.unchanged(&proven) {
             return Err(Stop::Changed("the archive was replaced by another process".into()));
         }
-        item_outcome.inodes_freed = inodes(&tree);
+        item_outcome.inodes_freed = tree.inodes();
         item_outcome.settled = if parent.settling.is_volatile() { "volatile" } else { "fsync" };
         match remove(&tree, place, &mut self.bench.dirs, true) {
             Ok(_) => {
@@ -759,7 +759,7 @@ impl Worker<'_> {
         match remove(item.tree(), grave, &mut self.bench.dirs, false) {
             Ok(_) => {
                 let new = u64::from(matches!(item.stage, Stage::Packed(_)));
-                item.outcome.inodes_freed = inodes(item.tree()).saturating_sub(new);
+                item.outcome.inodes_freed = item.tree().inodes().saturating_sub(new);
                 item.end("archived", "")
             }
             Err(unfinished) => self.give_up_removal(item, tombstone, unfinished),
@@ -848,11 +848,4 @@ fn reap(place: Place<'_>, part: &[u8], source: bool) -> Result<(), Stop> {
 
 fn archive_name(session: &[u8], format: Format) -> Vec<u8> {
     [session, b".", format.suffix().as_bytes()].concat()
-}
-
-/// Inodes that removing the tree gives back.
-fn inodes(tree: &Tree) -> u64 {
-    let mut linked = HashSet::new();
-    let metas = tree.entries.iter().filter_map(|entry| entry.meta.as_ref());
-    metas.filter(|m| m.kind == Kind::Dir || m.nlink < 2 || linked.insert(m.ino)).count() as u64
 }

@@ -5,10 +5,11 @@
 //! [`tar`], [`codec`] and [`seal`]. The pure-Python engine has the same files with the same contents.
 //!
 //! Guarantees: no path is opened twice by name (everything goes through directory handles and never follows a symlink
-//! inside a session); nothing is removed that is not recorded, packed, re-read and equal; every failure is a value.
+//! inside a session); nothing is removed that is not recorded, packed, re-read and equal, or chosen to be discarded; every failure is a value.
 
 pub mod codec;
 pub mod compare;
+pub mod discard;
 pub mod error;
 pub mod gate;
 pub mod list;
@@ -31,7 +32,7 @@ pub mod walk;
 pub use error::{Fault, Stop};
 pub use load::Rates;
 pub use options::{
-    ArchiveJob, ArchiveOptions, Format, Limits, Outcome, RestoreJob, RestoreOptions, Sync, VerifyOptions,
+    ArchiveJob, ArchiveOptions, DiscardJob, Format, Limits, Outcome, RestoreJob, RestoreOptions, Sync, VerifyOptions,
 };
 pub use scan::{Rule, ScanColumns, ScanSpec};
 pub use task::{Control, Progress, Task};

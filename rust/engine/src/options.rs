@@ -121,6 +121,13 @@ pub struct RestoreOptions {
 }
 
 #[derive(Clone, Debug)]
+pub struct DiscardJob {
+    pub path: Vec<u8>,
+    pub device: u64,
+    pub inode: u64,
+}
+
+#[derive(Clone, Debug)]
 pub struct VerifyOptions {
     pub jobs: usize,
     pub limits: Limits,

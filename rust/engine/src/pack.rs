@@ -20,7 +20,7 @@ use crate::tar::header::{self, Member};
 use crate::tar::pax::{escape_key, Records};
 use crate::tar::{self, sparse};
 use crate::task::Control;
-use crate::walk::{relist, settled, walk};
+use crate::walk::{relist, settled, walk, Kinds};
 
 /// Tar bytes up to which a session stays in memory.
 const SMALL: usize = 8 << 20;
@@ -105,7 +105,7 @@ pub fn pack(
     control: &Control,
 ) -> Result<Packed, Stop> {
     let limits = Limits::default();
-    let tree = walk(place, &mut bench.dirs, &limits)?;
+    let tree = walk(place, &mut bench.dirs, &limits, Kinds::Archivable)?;
     tree.heed_mark()?;
     tree.claim(place)?;
     let mut packing = Packing {

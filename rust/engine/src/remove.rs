@@ -1,4 +1,4 @@
-//! Recheck the source against its records, then remove exactly what was recorded.
+//! Recheck the source against its records, then remove exactly what was recorded: after archiving, or to `discard` it.
 //!
 //! Order: recheck everything in place; rename the session to its tombstone, so that nobody finds it by name any more; list
 //! every directory again and see that nobody has a file open for writing; unlink each recorded entry after one more look at it, bottom up. Anything unknown or different
@@ -59,26 +59,34 @@ pub fn recheck(tree: &Tree, place: Place<'_>) -> Result<(), Stop> {
 }
 
 /// Rename the session to a tombstone; the tombstone's name. Then see that the archive still is the inode that was proven
-/// (see `publish::set_aside`), and that it was the recorded session that was renamed; else it gets its name back.
+/// (see `publish::set_aside`); else it gets its name back.
 pub fn bury(place: Place<'_>, session: &Meta, archive: &[u8], proven: &Meta) -> Result<Vec<u8>, Stop> {
-    let x = sys::random_hex().map_err(|e| Fault::system("random", place.path(), e))?;
-    let tombstone = [b".", place.name, b".removing-", x.as_bytes()].concat();
     let _at_once = load::at_once(); // its name may have to be given back
+    let tombstone = entomb(place, session, b"removing")?;
+    if sys::stat_at(place.parent, archive).is_ok_and(|a| a.same_inode(proven) && a.size == proven.size) {
+        return Ok(tombstone);
+    }
+    unbury(Place { name: &tombstone, ..place }, place.name)?;
+    Err(Stop::Changed("the archive was taken away by another process".into()))
+}
+
+/// Rename the session to `.S.<word>-X`; that name. Then see that it was the recorded session that was renamed; else it gets its
+/// name back.
+pub fn entomb(place: Place<'_>, session: &Meta, word: &[u8]) -> Result<Vec<u8>, Stop> {
+    let x = sys::random_hex().map_err(|e| Fault::system("random", place.path(), e))?;
+    let tombstone = [b".", place.name, b".", word, b"-", x.as_bytes()].concat();
+    let _at_once = load::at_once();
     match sys::rename_new(place.parent, place.name, &tombstone, true) {
         Ok(()) => {}
         Err(Errno::NAMETOOLONG) => return Err(Stop::Skipped("name too long for a tombstone's name".into())),
         Err(e) => return Err(gone("rename", &place, b"", e)),
     }
-    let stands = sys::stat_at(place.parent, archive).is_ok_and(|a| a.same_inode(proven) && a.size == proven.size);
     // Between the recheck and the rename the name may have got another directory: that one is nobody's to remove.
-    let renamed = sys::stat_at(place.parent, &tombstone).is_ok_and(|now| now.same_inode(session));
-    if stands && renamed {
+    if sys::stat_at(place.parent, &tombstone).is_ok_and(|now| now.same_inode(session)) {
         return Ok(tombstone);
     }
     unbury(Place { name: &tombstone, ..place }, place.name)?;
-    let why =
-        if renamed { "the archive was taken away by another process" } else { "the session directory was replaced" };
-    Err(Stop::Changed(why.into()))
+    Err(Stop::Changed("the session directory was replaced".into()))
 }
 
 /// Give a tombstone its name back.

@@ -4,6 +4,7 @@
 //! and checked against the recorded inode; no path is ever resolved as a whole.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -228,6 +229,13 @@ impl Tree {
         } else {
             Err(Stop::Skipped("another process is working on it".into()))
         }
+    }
+
+    /// Inodes that removing the tree gives back.
+    pub fn inodes(&self) -> u64 {
+        let mut linked = HashSet::new();
+        let metas = self.entries.iter().filter_map(|entry| entry.meta.as_ref());
+        metas.filter(|m| m.kind == Kind::Dir || m.nlink < 2 || linked.insert(m.ino)).count() as u64
     }
 
     /// The record of the session directory.

@@ -9,9 +9,18 @@ use crate::options::Limits;
 use crate::session::{gone, Entry, Listing, Place, Tree, NO_DIR};
 use crate::sys::{self, DirBuffer, Kind, Meta, Time};
 
+/// What may lie in a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kinds {
+    /// What an archive can hold.
+    Archivable,
+    /// Sockets and devices too.
+    Any,
+}
+
 /// The session's tree, entries in the order of [`order`]. Sockets, device nodes, mount points and names over the limits stop
 /// it: such a session cannot be kept, so it is left alone.
-pub fn walk(place: Place<'_>, buffer: &mut DirBuffer, limits: &Limits) -> Result<Tree, Stop> {
+pub fn walk(place: Place<'_>, buffer: &mut DirBuffer, limits: &Limits, kinds: Kinds) -> Result<Tree, Stop> {
     let mut tree = Tree::default();
     // Not there, or no directory, from the start: the job is wrong. Later, the same is a change.
     let fd = sys::open_dir(place.parent, place.name).map_err(|e| Fault::system("open", place.path(), e))?;
@@ -64,6 +73,7 @@ pub fn walk(place: Place<'_>, buffer: &mut DirBuffer, limits: &Limits) -> Result
                     tree.entries[i].dir = tree.add_dir(dir, &name, meta, fd);
                     todo.push(i);
                 }
+                Kind::Socket | Kind::Device | Kind::Unknown if kinds == Kinds::Any => {}
                 Kind::Socket => return Err(Stop::Skipped(format!("socket: {}", show(&entry.path)))),
                 Kind::Device => return Err(Stop::Skipped(format!("device node: {}", show(&entry.path)))),
                 Kind::Unknown => return Err(Stop::Skipped(format!("unknown kind of file: {}", show(&entry.path)))),

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from runark.engine.protocol import (
     ArchiveJob,
     ArchiveOptions,
+    DiscardJob,
     Fault,
     Limits,
     Member,
@@ -65,6 +66,12 @@ class PureEngine:
 
         return PureTask("verify", paths, options, 0, _workers(options.jobs), _same_path)
 
+    def discard(self, jobs: Sequence[DiscardJob], workers: int) -> Task:
+        """Begin discarding. Raises `InvalidArgument`."""
+        from runark.engine.pure.task import PureTask
+
+        return PureTask("discard", jobs, None, 0, _workers(workers), _discard_path)
+
     def seals(self, paths: Sequence[bytes], jobs: int) -> list[Seal | Fault | None]:
         """For each archive its seal, None without one, or the fault that kept it from being read."""
         from runark.engine.pure.list import seals
@@ -95,6 +102,10 @@ def _archive_path(job: ArchiveJob) -> bytes:
 
 def _restore_path(job: RestoreJob) -> bytes:
     return job.archive
+
+
+def _discard_path(job: DiscardJob) -> bytes:
+    return job.path
 
 
 def _same_path(path: bytes) -> bytes:

@@ -33,7 +33,7 @@ _file = re.compile(
     re.DOTALL,
 ).fullmatch
 _directory = re.compile(
-    rb"\.(?P<tombstone>.+)\.removing-" + _RANDOM + rb"|\.(?P<staging>.+)\.restoring-" + _RANDOM, re.DOTALL
+    rb"\.(?:(?P<tombstone>.+)\.removing|(?P<staging>.+)\.restoring|(?P<discard>.+)\.discarding)-" + _RANDOM, re.DOTALL
 ).fullmatch
 
 Match = Callable[[bytes], "re.Match[bytes] | None"]

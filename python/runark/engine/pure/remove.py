@@ -1,4 +1,4 @@
-"""Rechecking and removing one session: steps 5 and 6 of the gate.
+"""Rechecking and removing one session: steps 5 and 6 of the gate, and what `discard` does.
 
 `recheck` sees that every recorded entry is still the one that was recorded. `entomb` renames the session to its
 tombstone. `remove` then unlinks exactly the recorded entries, bottom up and through handles, each after a last look;
@@ -55,14 +55,14 @@ def recheck(place: Place, name: bytes, entries: list[Entry], handles: Handles, c
             key_of(os.stat(name, dir_fd=place.fd, follow_symlinks=False)) != top.key
             or key_of(os.fstat(top.fd)) != top.key
         ):
-            raise Changed("the session directory changed after it was packed")
+            raise Changed("the session directory changed after it was recorded")
         for entry in entries:
             parent = entry.parent
             if entry.kind == "dir":
                 control.asks(1 if parent is None else 2)
                 fd = entry.fd if entry.fd >= 0 else handles.get(entry)
                 if parent is not None and key_of(os.fstat(fd)) != entry.key:
-                    raise Changed(f"{escape(entry.path)} changed after it was packed")
+                    raise Changed(f"{escape(entry.path)} changed after it was recorded")
                 # root is asked too: a file server may take it for nobody
                 if not os.access(b".", _EMPTIABLE, dir_fd=fd, effective_ids=_EFFECTIVE):
                     path = session + b"/" + entry.path if entry.path else session
@@ -75,9 +75,9 @@ def recheck(place: Place, name: bytes, entries: list[Entry], handles: Handles, c
                 control.asks(1)
                 fd = parent.fd if parent.fd >= 0 else handles.get(parent)
                 if key_of(os.stat(entry.name, dir_fd=fd, follow_symlinks=False)) != entry.key:
-                    raise Changed(f"{escape(entry.path)} changed after it was packed")
+                    raise Changed(f"{escape(entry.path)} changed after it was recorded")
     except (FileNotFoundError, NotADirectoryError):
-        raise Changed(f"{escape(entry.path) or 'the session directory'} vanished after it was packed") from None
+        raise Changed(f"{escape(entry.path) or 'the session directory'} vanished after it was recorded") from None
     except OSError as cause:
         raise failure("stat", session + b"/" + entry.path if entry.path else session, cause) from cause
 
@@ -96,26 +96,33 @@ def _is_being_written(entry: Entry, handles: Handles, control: Control) -> bool:
         os.close(fd)
 
 
-def entomb(place: Place, top: Entry) -> bytes:
+def entomb(place: Place, top: Entry, word: bytes = b"removing") -> bytes:
     """Rename the session to its tombstone; the tombstone's name. Raises `Changed`, `Failure`.
 
     `top`: the session directory as it was recorded. If the name has got another directory since, that one is nobody's
     to remove and gets its name back.
     """
     name = top.name
-    tombstone = b".%b.removing-%b" % (name, random_name())
+    tombstone = b".%b.%b-%b" % (name, word, random_name())
     try:
         sys.rename_noreplace(place.fd, name, place.fd, tombstone)
-        assert top.key is not None
-        status = os.stat(tombstone, dir_fd=place.fd, follow_symlinks=False)
-        if (status.st_dev, status.st_ino) != top.key[:2]:
-            rename_back(place, tombstone, name)
-            raise Changed("the session directory was replaced")
     except FileNotFoundError:
-        raise Changed("the session directory vanished after it was packed") from None
+        raise Changed("the session directory vanished after it was recorded") from None
     except OSError as cause:
         raise failure("rename", place.join(name), cause) from cause
+    if not _is(place, tombstone, top):
+        rename_back(place, tombstone, name)
+        raise Changed("the session directory was replaced")
     return tombstone
+
+
+def _is(place: Place, name: bytes, top: Entry) -> bool:
+    """Whether the name leads to the recorded directory; what cannot be seen is not taken for it."""
+    try:
+        status = os.stat(name, dir_fd=place.fd, follow_symlinks=False)
+    except OSError:
+        return False
+    return top.key is not None and (status.st_dev, status.st_ino) == top.key[:2]
 
 
 def rename_back(place: Place, tombstone: bytes, name: bytes) -> None:
@@ -126,10 +133,19 @@ def rename_back(place: Place, tombstone: bytes, name: bytes) -> None:
         raise failure("rename", place.join(tombstone), cause, f"rename it to {escape(name)} by hand") from cause
 
 
-def remove(place: Place, tombstone: bytes, entries: list[Entry], handles: Handles, control: Control) -> int:
+def remove(
+    place: Place,
+    tombstone: bytes,
+    entries: list[Entry],
+    handles: Handles,
+    control: Control,
+    *,
+    heed_writers: bool = True,
+) -> int:
     """Remove exactly the entries, the last in order first; the number of their inodes.
 
-    `handles` are those of `recheck` (a rename does not close them). A cancel does not stop it. Raises `Stopped`.
+    `handles` are those of `recheck` (a rename does not close them). `heed_writers`: a file that somebody has open for
+    writing is a change. A cancel does not stop it. Raises `Stopped`.
     """
     session = place.join(tombstone)
     removed = 0
@@ -147,7 +163,7 @@ def remove(place: Place, tombstone: bytes, entries: list[Entry], handles: Handle
             same = entry.names.issuperset(list_names(fd)) if top else key_of(os.fstat(fd)) == entry.key
             if not same:
                 raise Changed(f"{escape(entry.path) or 'the session directory'} changed while the session was removed")
-        if place.leases:
+        if heed_writers and place.leases:
             # Nobody can open these files by name any more: who has none open for writing now, never will.
             for entry in entries:
                 if entry.kind == "file" and _is_being_written(entry, handles, control):

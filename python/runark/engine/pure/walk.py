@@ -155,12 +155,14 @@ def list_names(fd: int) -> list[str]:
     return os.listdir(fd)
 
 
-def listing(top: Entry, handles: Handles, session: bytes, control: Control, *, examine: bool) -> list[Entry]:
+def listing(
+    top: Entry, handles: Handles, session: bytes, control: Control, *, examine: bool, odd: bool = False
+) -> list[Entry]:
     """Every entry of the session, `top` first, in the order of the archive.
 
-    With `examine` regular files get their record too. Raises `Skipped` for what cannot be archived (socket, device,
-    mount point, over the limits), `Changed` if an entry vanished or was replaced while it was listed, `Failure` for
-    what cannot be read.
+    With `examine` regular files get their record too; `odd`: sockets and devices are entries as others. Raises
+    `Skipped` for what cannot be archived (socket, device, mount point, over the limits), `Changed` if an entry vanished
+    or was replaced while it was listed, `Failure` for what cannot be read.
     """
     assert top.key is not None
     device = top.key[0]
@@ -194,7 +196,7 @@ def listing(top: Entry, handles: Handles, session: bytes, control: Control, *, e
                         waiting.append(entry)
                         asked += 2
                     else:
-                        entry = _examined(path, name, directory, fd, device)
+                        entry = _examined(path, name, directory, fd, device, odd)
                         asked += 2 if entry.link else 1
                     entries.append(entry)
             directory.names = frozenset(names)
@@ -223,12 +225,12 @@ def _open_directory(entry: Entry, handles: Handles, parent: int, device: int) ->
         raise Skipped(f"mount point {escape(entry.path)}")
 
 
-def _examined(path: bytes, name: bytes, parent: Entry, fd: int, device: int) -> Entry:
+def _examined(path: bytes, name: bytes, parent: Entry, fd: int, device: int, odd: bool) -> Entry:
     """An entry that is no directory, with its record and, for a symlink, its target."""
     status = os.stat(name, dir_fd=fd, follow_symlinks=False)
     form = stat.S_IFMT(status.st_mode)
-    kind = _KINDS.get(form)
-    if kind is None:
+    kind = _KINDS.get(form, "odd")
+    if kind == "odd" and not odd:
         raise Skipped(f"{_ODD.get(form, 'entry of an unknown kind')} {escape(path)}")
     if status.st_dev != device:
         raise Skipped(f"mount point {escape(path)}")
@@ -275,12 +277,13 @@ def record_session(
     *,
     examine: bool,
     claim: bool,
+    odd: bool = False,
 ) -> tuple[list[Entry], Handles]:
     """Open and list the session `name` in `directory`: its entries in the order of the archive, and the open handles.
 
     If something in it changed so recently that a next change might not show, it waits and lists again. `young`: raise
     `Skipped` if an entry's mtime is at or after this (regular files only with `examine`). `claim`: lock the session as
-    long as its handle is open; raise `Skipped` if another process has it. Raises what `listing` does.
+    long as its handle is open; raise `Skipped` if another process has it. `odd`, and what is raised: as for `listing`.
     """
     waited = False
     while True:
@@ -290,7 +293,7 @@ def record_session(
         try:
             if claim and sys.lock(top.fd) == "held":
                 raise Skipped("another process is working on it")
-            entries = listing(top, handles, session, control, examine=examine)
+            entries = listing(top, handles, session, control, examine=examine, odd=odd)
             newest = 0
             for entry in entries:
                 status = entry.status

@@ -96,6 +96,10 @@ def runner(verb: str, options: Any, level: int, control: Control) -> Runner:
 
         restore_options: RestoreOptions = options
         return _one_by_one(lambda job: restore(job, restore_options, control), control)
+    if verb == "discard":
+        from runark.engine.pure.discard import discard
+
+        return _one_by_one(lambda job: discard(job, control), control)
     from runark.engine.pure.verify import verify
 
     verify_options: VerifyOptions = options

@@ -33,6 +33,7 @@ use crate::error::Fault;
 use crate::task::Control;
 
 use find::Finder;
+pub(crate) use names::leftover_directory;
 use names::Names;
 use queue::{Queue, Work};
 
@@ -46,6 +47,7 @@ pub enum RowKind {
     Tombstone,
     Staging,
     Aside,
+    Discard,
 }
 
 impl RowKind {
@@ -102,7 +104,7 @@ pub struct ScanSpec {
     pub rules: Vec<Rule>,
     pub jobs: usize,
     pub measure: bool,
-    pub kinds: [bool; 6],
+    pub kinds: [bool; 7],
     pub keep_skipped: bool,
     pub include: Vec<Vec<u8>>,
     pub exclude: Vec<Vec<u8>>,
@@ -129,7 +131,7 @@ impl Default for ScanSpec {
             rules: Vec::new(),
             jobs: 2,
             measure: false,
-            kinds: [true, false, false, false, false, false],
+            kinds: [true, false, false, false, false, false, false],
             keep_skipped: false,
             include: Vec::new(),
             exclude: Vec::new(),

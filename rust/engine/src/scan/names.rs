@@ -90,13 +90,15 @@ fn ascii(pattern: &[u8]) -> String {
     text
 }
 
-/// The kind a directory's name may say, and the session it is of: `.S.removing-X`, `.S.restoring-X`.
-pub(super) fn leftover_directory(name: &[u8]) -> Option<(RowKind, &[u8])> {
+/// The kind a directory's name may say, and the session it is of: `.S.removing-X`, `.S.restoring-X`, `.S.discarding-X`.
+pub(crate) fn leftover_directory(name: &[u8]) -> Option<(RowKind, &[u8])> {
     let rest = strip_random(name.strip_prefix(b".")?)?;
     let (kind, stem) = if let Some(stem) = rest.strip_suffix(b".removing-") {
         (RowKind::Tombstone, stem)
+    } else if let Some(stem) = rest.strip_suffix(b".restoring-") {
+        (RowKind::Staging, stem)
     } else {
-        (RowKind::Staging, rest.strip_suffix(b".restoring-")?)
+        (RowKind::Discard, rest.strip_suffix(b".discarding-")?)
     };
     (!stem.is_empty()).then_some((kind, stem))
 }

@@ -13,7 +13,7 @@ const B: &str = "2026Y-02M-13D-14h30m16s_BBBB";
 const C: &str = "2026Y-02M-13D-14h30m17s_CCCC";
 const X: &str = "0123456789abcdef";
 const DAY: i64 = 86_400_000_000_000;
-const ALL: [bool; 6] = [true; 6];
+const ALL: [bool; 7] = [true; 7];
 
 fn rule(name: &str, pattern: &str, parent: Option<&str>, marker: Option<&str>) -> Rule {
     Rule { name: name.into(), pattern: pattern.into(), parent: parent.map(Into::into), marker: marker.map(Into::into) }

@@ -29,6 +29,7 @@ fn kinds_by_name_and_type() {
         ".S.tar.zst.X.part",
         ".S.removing-X/",
         ".S.restoring-X/",
+        ".S.discarding-X/",
         ".S.tar.xz.damaged-X",
         ".S.tar.superseded-X",
     ];
@@ -47,7 +48,7 @@ fn kinds_by_name_and_type() {
     let root = tree(&paths.iter().map(String::as_str).collect::<Vec<_>>());
     let found = rows(&run(ScanSpec { kinds: ALL, ..spec(root.path()) }), root.path());
     let mut kinds: Vec<_> =
-        yes.iter().map(|form| of(form).trim_end_matches('/').to_owned()).zip([0, 1, 1, 2, 3, 4, 5, 5]).collect();
+        yes.iter().map(|form| of(form).trim_end_matches('/').to_owned()).zip([0, 1, 1, 2, 3, 4, 6, 5, 5]).collect();
     kinds.sort();
     assert_eq!(found.into_iter().map(|(path, row)| (path, row.0)).collect::<Vec<_>>(), kinds);
     // However wide a layout is, a tombstone is no session.
