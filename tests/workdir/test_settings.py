@@ -9,11 +9,8 @@ from typing import Any
 
 import pytest
 
-import settings_table
 from runark.errors import InvalidArgument, NotADirectory
 from runark.workdir import LogConfig, SessionDir
-
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "workdir.md"
 
 # variable, argument, default, a text for the variable, what it gives
 SESSION_DIR: list[tuple[str, str, Any, str, Any]] = [
@@ -130,12 +127,6 @@ def test_base_directory(tmp_path: Path) -> None:
     for bad in ("file", "file/below"):
         with pytest.raises(NotADirectory, match="is a file"):
             SessionDir(tmp_path / bad)
-
-
-def test_the_tables_of_the_page_are_made_from_the_code() -> None:
-    assert settings_table.updated(PAGE.read_text()) == PAGE.read_text(), (
-        "run python tools/settings_table.py docs/workdir.md"
-    )
 
 
 def test_nobody_else_pays_for_it() -> None:

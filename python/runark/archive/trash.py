@@ -58,8 +58,8 @@ def check_trash(root: bytes) -> None:
             return
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & others:
             raise UnsafePath(
-                f"{escape(path)} is not a directory of this user's alone, so sessions in the trash would not be safe there;"
-                f" remove or chown it, chmod go-{'w' if others == 0o022 else 'rwx'}, or leave --trash-days away"
+                f"{escape(path)} is not a directory of this user's alone, so sessions in the trash would not be safe"
+                f" there; remove or chown it, chmod go-{'w' if others == 0o022 else 'rwx'}, or leave --trash-days away"
             )
 
 
