@@ -31,6 +31,8 @@ NAME = b"audit.jsonl"
 REMOVED = frozenset(("archived", "trashed", "purged", "restored", "undone"))
 """Actions that are written down: those that take a session or an archive from its place, or bring it back."""
 
+_dumps = json.JSONEncoder(separators=(",", ":")).encode
+
 
 def new_run() -> str:
     """The name of a run: when it began (UTC), and four digits against another one in the same second."""
@@ -46,6 +48,7 @@ class Audit:
         """What went wrong with the file, if anything."""
         self._handle = -1
         self._began = False
+        self._below = root.rstrip(b"/") + b"/"
 
     def __enter__(self) -> Audit:
         return self
@@ -59,37 +62,41 @@ class Audit:
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
         """Write down those of the outcomes that removed something."""
-        now = _now()
-        lines = [self._line(outcome, now) for outcome in outcomes if outcome.action in REMOVED]
+        head = f'"run":"{self.run}","time":"{_now()}"'
+        lines = [self._line(outcome, head) for outcome in outcomes if outcome.action in REMOVED]
         if lines:
-            self._write(lines)
+            self._write("".join(lines))
 
     def end(self, counts: Mapping[str, int], stopped: str) -> None:
         """The run is over. Without anything removed nothing is written."""
         if self._began:
-            self._write([{"event": "end", "run": self.run, "time": _now(), "counts": dict(counts), "stopped": stopped}])
+            last = {"event": "end", "run": self.run, "time": _now(), "counts": dict(counts), "stopped": stopped}
+            self._write(_dumps(last) + "\n")
 
-    def _line(self, outcome: Outcome, now: str) -> dict[str, Any]:
-        line: dict[str, Any] = {"event": outcome.action, "run": self.run, "time": now}
+    def _line(self, outcome: Outcome, head: str) -> str:
+        # Made by hand: one for every session archived, and json.dumps of a mapping takes five times as long.
         session, archive = outcome.path, outcome.target
         if outcome.action == "restored":
             session, archive = archive, session
-        line["path"] = json_path(self._relative(session))
-        if archive:
-            line["archive"] = json_path(self._relative(archive))
-        line.update(sha256=outcome.sha256, entries=outcome.entries, bytes=outcome.bytes_in)
-        return line
+        beside = f'"archive":{self._path(archive)},' if archive else ""
+        return (
+            f'{{"event":"{outcome.action}",{head},"path":{self._path(session)},{beside}'
+            f'"sha256":"{outcome.sha256}","entries":{outcome.entries},"bytes":{outcome.bytes_in}}}\n'
+        )
 
-    def _relative(self, path: bytes) -> bytes:
-        return path[len(self.root.rstrip(b"/")) + 1 :] if is_below(path, self.root) else path
+    def _path(self, path: bytes) -> str:
+        """In JSON, relative to the root if it is below."""
+        if path.startswith(self._below):
+            path = path[len(self._below) :]
+        return _dumps(json_path(path))
 
-    def _write(self, lines: list[dict[str, Any]]) -> None:
+    def _write(self, text: str) -> None:
         if self.note:
             return
         if not self._began:
             self._began = True
-            lines.insert(0, self._first())
-        data = b"".join(json.dumps(line, separators=(",", ":")).encode() + b"\n" for line in lines)
+            text = _dumps(self._first()) + "\n" + text
+        data = text.encode("ascii")
         path = os.path.join(self.root, b".runark", NAME)
         try:
             if self._handle < 0:
