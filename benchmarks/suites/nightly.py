@@ -40,7 +40,7 @@ def run(setup: Setup, book: Book) -> None:
     old = ("--older-than", "1s")
     plain = setup.ours(engine, "archive", str(root), *old, "--execute", *quiet, name="archive", prepare=restored)
     words = (
-        str(root), *old, "--execute", *quiet, "--max-growth", "none", "--time-budget", "6h", "--events", str(events), "--metrics", str(metrics)
+        str(root), *old, "--execute", *quiet, "--max-growth", "none", "--nice", "0", "--usual-io", "--time-budget", "6h", "--events", str(events), "--metrics", str(metrics)
     )  # fmt: skip
     night = setup.ours(engine, "nightly", *words, name="nightly", prepare=restored)
     found = book.rounds("nightly", [plain, night], setup.rounds)
