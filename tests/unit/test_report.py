@@ -53,8 +53,9 @@ def test_a_document_written_row_by_row_is_the_whole_document(rows: list[dict[str
 
 @given(
     st.builds(
-        Outcome, st.binary(), st.sampled_from(("archived", "failed")), st.text(), st.binary(), st.integers(0), st.integers(),
-        st.integers(0), st.integers(0), st.sampled_from(("", "ab" * 32)), st.floats(0, 1e9), st.sampled_from(("", "syncfs")),
+        Outcome, st.binary(), st.sampled_from(("archived", "failed")), st.text(), st.binary(), st.integers(0),
+        st.integers(), st.integers(0), st.integers(0), st.sampled_from(("", "ab" * 32)), st.floats(0, 1e9),
+        st.sampled_from(("", "syncfs")),
         st.tuples() | st.tuples(st.text()),
         st.none() | st.builds(Fault, st.just("open"), st.binary(), st.integers(0, 200), st.text()),
     )
