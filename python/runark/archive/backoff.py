@@ -6,8 +6,8 @@ time is above four times that of a quiet filesystem, one more at a time when it 
 
 What is quiet? Our own workers make the filesystem slower as well, for everybody, so they must not be in the yardstick.
 The first half second of a root is worked with one worker; the median of five probes in it is the first yardstick, and
-the lowest median of any five probes after that lowers it. It never rises: else a whole night of overload would become the
-normal. A run that begins on a busy filesystem finds its yardstick when that gets quiet for the first time.
+the lowest median of any five probes after that lowers it. It never rises: else a whole night of overload would become
+the normal. A run that begins on a busy filesystem finds its yardstick when that gets quiet for the first time.
 
 Below `FLOOR` nothing counts as slow: a local disk answers in microseconds when idle and in more when it writes.
 """
