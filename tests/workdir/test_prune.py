@@ -55,6 +55,12 @@ def test_no_name_is_used_twice_though_its_bearer_is_archived(base: Path, monkeyp
     active.end()
 
 
+def test_names_are_unique_while_the_clock_stands_still(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: 1_700_000_000.5)
+    with SessionDir(base).create() as one, SessionDir(base).create() as two:
+        assert one.path.name < two.path.name
+
+
 def test_by_count(base: Path) -> None:
     sessions = ended(base, 7)
     keep = unlimited(base, max_session_dirs=3)
@@ -101,6 +107,22 @@ def test_age_counts_from_the_end(base: Path) -> None:
     text = (session / MARK).read_text()
     (session / MARK).write_text(re.sub(r'START_DATETIME: "\d{4}', 'START_DATETIME: "2020', text))
     assert unlimited(base, max_age_days=1).prune_candidates() == []
+
+
+def test_a_clock_that_was_set_back(base: Path) -> None:
+    """Sessions of a time to come do not push out what has just ended, and are not removed before their time."""
+    later = [aged(path, -1000) for path in ended(base, 3)]
+    keep = unlimited(base, max_session_dirs=2, max_age_days=1)
+    now = ended(base, 3)
+    assert keep.prune() == now[:1]
+    assert all(path.exists() for path in (*later, *now[1:]))
+
+
+def test_a_marker_that_is_no_text(base: Path) -> None:
+    damaged, sound = ended(base, 2)
+    text = (damaged / MARK).read_bytes().replace(b'BOOT_ID: "', b'BOOT_ID: "\xff').replace(b"END_", b"XND_")
+    (damaged / MARK).write_bytes(text)
+    assert unlimited(base, max_session_dirs=0).prune() == [sound]
 
 
 def test_what_is_not_ours_stays(base: Path, tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def is_over(directory: int, path: str, marker: Marker) -> bool:
     if marker.ended is not None:
         return True
     boot = _BOOT.search(marker.text)
-    if held == "taken" and boot is not None and boot[1].decode() == boot_id():
+    if held == "taken" and boot is not None and boot[1] == (boot_id() or "").encode():
         return True
     state = life_of(marker.text)
     return state is Life.OVER or (state is Life.UNSURE and time.time_ns() - _newest(path) > STALE_NS)

@@ -31,6 +31,12 @@ class Session:
         self.path = path
         self._directory = directory
         self._started = started
+        self._process = os.getpid()
+
+    @property
+    def is_ours(self) -> bool:
+        """False in a child made by fork: the session is its parent's, and ends with it."""
+        return self._process == os.getpid()
 
     def __enter__(self) -> Session:
         return self
@@ -42,9 +48,15 @@ class Session:
         return f"Session({os.fspath(self.path)!r})"
 
     def end(self) -> None:
-        """Writes the end into the marker and gives the directory free. A second call does nothing."""
+        """Writes the end into the marker and gives the directory free. A second call does nothing.
+
+        In a child made by fork neither is done.
+        """
         directory, self._directory = self._directory, -1
         if directory < 0:
+            return
+        if not self.is_ours:
+            os.close(directory)  # to unlock it would unlock the parent's
             return
         try:
             write_marker(directory, self._started, time.time())
