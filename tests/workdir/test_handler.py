@@ -264,6 +264,9 @@ def test_a_log_file_that_cannot_be_opened_is_no_session(base: Path, tmp_path: Pa
     handler = SessionHandler(SessionDir(base), LogConfig(tmp_path / "file" / "a.log"))
     with pytest.raises(OperationFailed, match=r"file/a\.log: cannot open the log file"), handler:
         raise AssertionError("never here")
+    too_long = SessionHandler(SessionDir(base), LogConfig(f"logs/app/{'x' * 300}"))
+    with pytest.raises(OperationFailed, match="cannot open the log file"), too_long:
+        raise AssertionError("never here")
     assert os.listdir(base) == []
 
 

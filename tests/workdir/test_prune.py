@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,19 @@ def test_of_another_machine_until_it_is_stale(base: Path) -> None:
         os.utime(one, ns=(stale, stale))
     assert keep.prune() == [], "something in it is new"
     os.utime(path / "deep" / "log", ns=(stale, stale))
+    assert keep.prune() == [path]
+
+
+def test_of_a_machine_with_the_same_name(base: Path) -> None:
+    """Another boot of this host is an earlier one, unless something was written since this one."""
+    path = killed(base)
+    text = (path / MARK).read_text()
+    (path / MARK).write_text(re.sub('BOOT_ID: ".*"', 'BOOT_ID: "x"', text))
+    keep = unlimited(base, max_session_dirs=0)
+    assert keep.prune() == []
+    before = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) - 60
+    for one in (path / MARK, path):
+        os.utime(one, (before, before))
     assert keep.prune() == [path]
 
 

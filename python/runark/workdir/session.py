@@ -68,7 +68,10 @@ class Session:
             _release(directory)
 
     def withdraw(self) -> None:
-        """Takes back a session that could not begin: removes its directory, or ends it if there is something in it."""
+        """Takes back a session that could not begin: removes its directory, or ends it if there is a file in it."""
+        for above, *_ in os.walk(self.path, topdown=False):
+            with contextlib.suppress(OSError):  # not empty
+                os.rmdir(above)
         if os.listdir(self._directory) == [os.fsdecode(MARKER)]:
             directory, self._directory = self._directory, -1
             with contextlib.suppress(OSError):
