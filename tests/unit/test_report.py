@@ -6,7 +6,11 @@ import io
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from runark.archive.result import outcome_json, outcome_text
+from runark.engine.protocol import Fault, Outcome
 from runark.report.json import write_document
 from runark.report.units import counted, human_age, human_bytes, human_seconds
 
@@ -45,3 +49,19 @@ def test_a_document_written_row_by_row_is_the_whole_document(rows: list[dict[str
     write_document(stream, {"schema": 1}, rows=iter(rows), more=iter(()))
     assert json.loads(stream.getvalue()) == {"schema": 1, "rows": rows, "more": []}
     assert stream.getvalue().isascii()
+
+
+@given(
+    st.builds(
+        Outcome, st.binary(), st.sampled_from(("archived", "failed")), st.text(), st.binary(), st.integers(0),
+        st.integers(), st.integers(0), st.integers(0), st.sampled_from(("", "ab" * 32)), st.floats(0, 1e9),
+        st.sampled_from(("", "syncfs")),
+        st.tuples() | st.tuples(st.text()),
+        st.none() | st.builds(Fault, st.just("open"), st.binary(), st.integers(0, 200), st.text()),
+    )
+)  # fmt: skip
+def test_a_line_of_events_is_the_outcome(outcome: Outcome) -> None:
+    text = outcome_text(outcome)
+    assert text.endswith("\n") and text.count("\n") == 1 and text.isascii()
+    assert json.loads(text) == json.loads(json.dumps(outcome_json(outcome)))
+    assert list(json.loads(text)) == list(outcome_json(outcome))

@@ -5,8 +5,8 @@ A thread asks the filesystem once a second for something small, making and remov
 time is above four times that of a quiet filesystem, one more at a time when it has come down.
 
 What is quiet? Our own workers make the filesystem slower as well, for everybody, so they must not be in the yardstick.
-The first second of a root is worked with one worker; the median of five probes in it is the first yardstick, and the
-lowest median of any five probes after that lowers it. It never rises: else a whole night of overload would become the
+The first half second of a root is worked with one worker; the median of five probes in it is the first yardstick, and
+the lowest median of any five probes after that lowers it. It never rises: else a whole night of overload would become the
 normal. A run that begins on a busy filesystem finds its yardstick when that gets quiet for the first time.
 
 Below `FLOOR` nothing counts as slow: a local disk answers in microseconds when idle and in more when it writes.
@@ -32,7 +32,7 @@ FLOOR = 0.001  # seconds: a quiet latency is taken to be at least this
 _WINDOW = 5  # probes whose median counts: two odd ones do nothing
 _PATIENCE = 3  # probes to wait for the effect of a step down
 _EVERY = 1.0  # seconds between probes
-_FIRST = 0.2  # the same while the yardstick is taken
+_FIRST = 0.1  # the same while the yardstick is taken
 
 
 class Controller:

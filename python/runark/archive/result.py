@@ -6,6 +6,7 @@ request, all of them. A `Tally` adds outcomes up while the run goes on.
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -16,9 +17,10 @@ from runark.archive.scan import fault_json
 from runark.engine.protocol import Fault, Outcome
 from runark.names import json_path
 
-__all__ = ["PROBLEMS", "Result", "Tally", "outcome_json", "with_outcomes"]
+__all__ = ["PROBLEMS", "Result", "Tally", "outcome_json", "outcome_text", "with_outcomes"]
 
 SCHEMA = 1
+_dumps = json.JSONEncoder(separators=(",", ":")).encode
 
 PROBLEMS = frozenset(("changed", "failed", "damaged", "unreadable", "foreign"))
 """Actions that mean: done, but not with this one."""
@@ -99,6 +101,20 @@ def outcome_json(outcome: Outcome) -> dict[str, Any]:
         "notes": list(outcome.notes),
         "fault": None if outcome.fault is None else fault_json(outcome.fault),
     }
+
+
+def outcome_text(outcome: Outcome) -> str:
+    """One line of `--events`: `outcome_json` on one line, with its end."""
+    if outcome.notes or outcome.fault is not None:
+        return _dumps(outcome_json(outcome)) + "\n"
+    # Made by hand: one for every session of a night, and json.dumps of a mapping takes four times as long.
+    path, target = _dumps(json_path(outcome.path)), _dumps(json_path(outcome.target))
+    return (
+        f'{{"schema":{SCHEMA},"path":{path},"action":"{outcome.action}","reason":{_dumps(outcome.reason)},'
+        f'"target":{target},"entries":{outcome.entries},"inodes_freed":{outcome.inodes_freed},'
+        f'"bytes_in":{outcome.bytes_in},"bytes_out":{outcome.bytes_out},"sha256":"{outcome.sha256}",'
+        f'"milliseconds":{round(outcome.milliseconds, 3)!r},"settled":"{outcome.settled}","notes":[],"fault":null}}\n'
+    )
 
 
 def with_outcomes(result: Result, outcomes: Sequence[Outcome], keep: bool) -> Result:

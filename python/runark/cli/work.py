@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from typing import NamedTuple, TextIO
 
 from runark.archive.control import Control
-from runark.archive.result import Result, outcome_json
+from runark.archive.result import Result, outcome_text
 from runark.cli.exit_codes import SIGNALLED
 from runark.cli.progress import Display
 from runark.cli.signals import Signals
@@ -57,10 +57,7 @@ class _Events:
         self._stream = stream
 
     def take(self, outcomes: Sequence[Outcome]) -> None:
-        from runark.report.json import write_line
-
-        for outcome in outcomes:
-            write_line(self._stream, outcome_json(outcome))
+        self._stream.write("".join(map(outcome_text, outcomes)))
         self._stream.flush()  # so that the file is right up to here whatever happens next
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any, TextIO
 
-__all__ = ["write_document", "write_line"]
+__all__ = ["write_document"]
 
 _COMPACT = (",", ":")
 
@@ -22,8 +22,3 @@ def write_document(stream: TextIO, head: dict[str, Any], **lists: Iterable[dict[
             separator = ",\n"
         stream.write("\n]")
     stream.write("}\n")
-
-
-def write_line(stream: TextIO, value: dict[str, Any]) -> None:
-    """Write one value on one line (`--events`)."""
-    stream.write(json.dumps(value, separators=_COMPACT) + "\n")
