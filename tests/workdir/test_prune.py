@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -9,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -60,6 +62,15 @@ def test_names_are_unique_while_the_clock_stands_still(base: Path, monkeypatch: 
     monkeypatch.setattr("time.time", lambda: 1_700_000_000.5)
     with SessionDir(base).create() as one, SessionDir(base).create() as two:
         assert one.path.name < two.path.name
+
+
+def test_a_process_without_handles_leaves_no_directory_behind(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a marker nobody would ever remove it."""
+    directory = SessionDir(base)
+    with monkeypatch.context() as patched, pytest.raises(OperationFailed, match="Too many open files"):
+        patched.setattr(os, "open", Mock(side_effect=OSError(errno.EMFILE, "Too many open files")))
+        directory.create()
+    assert os.listdir(base) == []
 
 
 def test_by_count(base: Path) -> None:

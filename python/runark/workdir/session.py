@@ -83,14 +83,16 @@ class Session:
 
 def hold(path: Path, started: float) -> Session | None:
     """Takes hold of a directory that was just made. None: somebody else has; take another. Raises `OSError`."""
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    directory = -1
     try:
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         if lock(directory) == "held":
             os.close(directory)
             return None
         write_marker(directory, started)
     except BaseException:
-        os.close(directory)
+        if directory >= 0:
+            os.close(directory)
         with contextlib.suppress(OSError):
             os.rmdir(path)
         raise
