@@ -6,9 +6,11 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock, Mock
 
 import pytest
 
@@ -123,6 +125,39 @@ def test_a_failing_archiver_keeps_the_sessions(base: Path, despite: bool, caplog
     assert os.listdir(base) == [session.path.name], "the next one gets them"
 
 
+async def archive_later(paths: list[Path]) -> None:
+    raise AssertionError("nobody waits for it")
+
+
+def archive_by_and_by(paths: list[Path]) -> Iterator[Path]:
+    yield from paths
+
+
+async def archive_both(paths: list[Path]) -> AsyncIterator[Path]:
+    yield paths[0]
+
+
+@pytest.mark.parametrize(
+    "hook", [archive_later, archive_by_and_by, archive_both, lambda paths: archive_later(paths), lambda paths: Future()]
+)
+@pytest.mark.filterwarnings("error")
+def test_an_archiver_that_has_only_begun_keeps_the_sessions(base: Path, hook: Any, caplog: Any) -> None:
+    sessions = ended(base, 3)
+    with SessionHandler(SessionDir(base, max_session_dirs=1), on_before_prune=hook):
+        pass
+    assert [path.exists() for path in sessions] == [True] * 3
+    assert "is not done" in caplog.text
+
+
+def test_a_mock_is_a_hook(base: Path) -> None:
+    (old,) = ended(base)
+    hook = MagicMock()
+    with SessionHandler(SessionDir(base, max_session_dirs=1), on_before_prune=hook):
+        pass
+    hook.assert_called_once_with([old])
+    assert not old.exists()
+
+
 def test_no_prune_hook_without_anything_to_prune(base: Path) -> None:
     hooks = Hooks()
     with hooks.handler(base, keep=5):
@@ -178,6 +213,13 @@ def test_a_working_directory_that_is_gone(
         assert Path.cwd() == session.path
 
 
+def test_a_working_directory_that_cannot_be_told(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getcwd", Mock(side_effect=PermissionError(13, "Permission denied")))
+    with SessionHandler(SessionDir(base)) as session:
+        assert Path("/proc/self/cwd").resolve() == session.path
+    os.chdir("/")
+
+
 def test_relative_base_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     handler = SessionHandler(SessionDir("runs", max_session_dirs=1))
@@ -221,6 +263,9 @@ def test_a_log_file_that_cannot_be_opened_is_no_session(base: Path, tmp_path: Pa
     (tmp_path / "file").write_text("")
     handler = SessionHandler(SessionDir(base), LogConfig(tmp_path / "file" / "a.log"))
     with pytest.raises(OperationFailed, match=r"file/a\.log: cannot open the log file"), handler:
+        raise AssertionError("never here")
+    too_long = SessionHandler(SessionDir(base), LogConfig(f"logs/app/{'x' * 300}"))
+    with pytest.raises(OperationFailed, match="cannot open the log file"), too_long:
         raise AssertionError("never here")
     assert os.listdir(base) == []
 

@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -225,3 +226,77 @@ def test_a_context_that_outlives_its_session(base: Path) -> None:
     with apart(base) as other:
         left.run(log.warning, "too late")
     assert lines(session.path) == lines(other.path) == []
+
+
+def test_sessions_that_do_not_end_in_reverse_order(base: Path) -> None:
+    """As those of generators: the one that goes on keeps its records."""
+    handler = apart(base)
+    with ExitStack() as first, ExitStack() as second:
+        one = first.enter_context(handler.session_context())
+        two = second.enter_context(handler.session_context())
+        first.close()
+        log.info("for the second")
+        second.close()
+        log.warning("for nobody")
+    assert (lines(one.path), lines(two.path)) == ([], ["INFO for the second"])
+
+
+def test_levels_of_sessions_that_log_below_one_another(base: Path) -> None:
+    """The root logger goes back to its level while a session needs a lower one for another logger."""
+    wide = SessionHandler(SessionDir(base), LogConfig("a.log", "debug"), change_directory=False)
+    with ExitStack() as first:
+        first.enter_context(wide.session_context())
+        with apart(base, logger_name="app") as last:
+            first.close()
+            log.info("alone")
+    assert lines(last.path) == ["INFO alone"] and logging.getLogger("app").level == logging.NOTSET
+
+
+def test_the_last_resort_is_asked_once(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    before, root.handlers = root.handlers, []
+    try:
+        with apart(base) as wide, apart(base, logger_name="app") as session:
+            contextvars.Context().run(log.warning, "nobody's")
+            logging.getLogger("other").warning("not this session's")
+            log.warning("this session's")
+    finally:
+        root.handlers = before
+    assert capsys.readouterr().err == "nobody's\nnot this session's\n"
+    assert (lines(wide.path), lines(session.path)) == ([], ["WARNING this session's"])
+
+
+def test_a_level_above_all(base: Path) -> None:
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(100)
+    try:
+        with apart(base):
+            pass
+        assert root.level == 100
+    finally:
+        root.setLevel(before)
+
+
+def test_after_the_handlers_were_replaced(base: Path) -> None:
+    """`logging.config.dictConfig` takes all away; the next session has its log, though another one runs."""
+    root = logging.getLogger()
+    with apart(base):
+        before, root.handlers = root.handlers[:-1], []
+        try:
+            with apart(base) as session:
+                log.info("again")
+        finally:
+            root.handlers = [*before, *root.handlers]
+    assert lines(session.path) == ["INFO again"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no such device")
+def test_a_log_that_cannot_be_written_breaks_nothing(
+    base: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    with pytest.raises(KeyError, match="mine"), SessionHandler(SessionDir(base), LogConfig("/dev/full")):
+        log.error("to a disk without space")
+        raise KeyError("mine")
+    assert "the end of the log is missing: No space left" in caplog.text

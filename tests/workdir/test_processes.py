@@ -72,6 +72,49 @@ def test_a_child_made_by_fork(base: Path) -> None:
     os.waitpid(child, 0)
 
 
+def test_a_child_that_leaves_the_session_of_its_parent(base: Path) -> None:
+    """It neither ends it nor calls the hooks: `sys.exit` in a child of `os.fork` runs all that `with` has open."""
+    code = (
+        "import os, sys\nfrom runark.workdir import LogConfig, SessionDir, SessionHandler\n"
+        f"directory = SessionDir({os.fspath(base)!r}, max_session_dirs=0)\n"
+        "hook = lambda *arguments: print(os.getpid(), flush=True)\n"
+        "with directory.create(), SessionHandler(directory, LogConfig('a.log'), on_session_exit=hook) as session:\n"
+        "    child = os.fork()\n"
+        "    if child == 0:\n        sys.exit()\n"
+        "    assert os.waitpid(child, 0)[1] == 0\n"
+        "    print(os.getpid(), flush=True)\n    sys.stdin.read()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=child_environment(),
+    )
+    assert process.stdin is not None and process.stdout is not None
+    assert process.stdout.readline() == f"{process.pid}\n", "no hook in the child"
+    keep = SessionDir(base, max_session_dirs=0)
+    assert keep.prune() == [] and len(os.listdir(base)) == 2
+    process.stdin.close()
+    assert process.stdout.read() == f"{process.pid}\n" and process.wait() == 0
+    process.stdout.close()
+    assert len(keep.prune()) == 2
+
+
+def test_a_child_made_while_a_thread_sets_logging_up(base: Path) -> None:
+    code = (
+        "import os, threading, time\nfrom runark.workdir import LogConfig, SessionDir, SessionHandler, routing\n"
+        "taken = threading.Event()\n"
+        "def take():\n    with routing._lock:\n        taken.set(); time.sleep(0.2)\n"
+        "threading.Thread(target=take).start(); taken.wait()\n"
+        "child = os.fork()\n"
+        f"with SessionHandler(SessionDir({os.fspath(base)!r}), LogConfig('a.log')):\n    pass\n"
+        "assert child == 0 or os.waitpid(child, 0)[1] == 0\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=child_environment(), timeout=30, check=False)
+    assert done.returncode == 0 and len(os.listdir(base)) == 2
+
+
 def test_a_child_keeps_the_session_of_a_killed_parent(base: Path) -> None:
     """What a killed process has forked still works in its session."""
     code = (

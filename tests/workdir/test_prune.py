@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
 import threading
+import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -53,6 +56,21 @@ def test_no_name_is_used_twice_though_its_bearer_is_archived(base: Path, monkeyp
         assert other.path.name == "session_next"
     assert sorted(os.listdir(base)) == sorted([f"{session.name}.tar.gz", active.path.name, "session_next"])
     active.end()
+
+
+def test_names_are_unique_while_the_clock_stands_still(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: 1_700_000_000.5)
+    with SessionDir(base).create() as one, SessionDir(base).create() as two:
+        assert one.path.name < two.path.name
+
+
+def test_a_process_without_handles_leaves_no_directory_behind(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a marker nobody would ever remove it."""
+    directory = SessionDir(base)
+    with monkeypatch.context() as patched, pytest.raises(OperationFailed, match="Too many open files"):
+        patched.setattr(os, "open", Mock(side_effect=OSError(errno.EMFILE, "Too many open files")))
+        directory.create()
+    assert os.listdir(base) == []
 
 
 def test_by_count(base: Path) -> None:
@@ -101,6 +119,22 @@ def test_age_counts_from_the_end(base: Path) -> None:
     text = (session / MARK).read_text()
     (session / MARK).write_text(re.sub(r'START_DATETIME: "\d{4}', 'START_DATETIME: "2020', text))
     assert unlimited(base, max_age_days=1).prune_candidates() == []
+
+
+def test_a_clock_that_was_set_back(base: Path) -> None:
+    """Sessions of a time to come do not push out what has just ended, and are not removed before their time."""
+    later = [aged(path, -1000) for path in ended(base, 3)]
+    keep = unlimited(base, max_session_dirs=2, max_age_days=1)
+    now = ended(base, 3)
+    assert keep.prune() == now[:1]
+    assert all(path.exists() for path in (*later, *now[1:]))
+
+
+def test_a_marker_that_is_no_text(base: Path) -> None:
+    damaged, sound = ended(base, 2)
+    text = (damaged / MARK).read_bytes().replace(b'BOOT_ID: "', b'BOOT_ID: "\xff').replace(b"END_", b"XND_")
+    (damaged / MARK).write_bytes(text)
+    assert unlimited(base, max_session_dirs=0).prune() == [sound]
 
 
 def test_what_is_not_ours_stays(base: Path, tmp_path: Path) -> None:
@@ -195,6 +229,19 @@ def test_of_another_machine_until_it_is_stale(base: Path) -> None:
         os.utime(one, ns=(stale, stale))
     assert keep.prune() == [], "something in it is new"
     os.utime(path / "deep" / "log", ns=(stale, stale))
+    assert keep.prune() == [path]
+
+
+def test_of_a_machine_with_the_same_name(base: Path) -> None:
+    """Another boot of this host is an earlier one, unless something was written since this one."""
+    path = killed(base)
+    text = (path / MARK).read_text()
+    (path / MARK).write_text(re.sub('BOOT_ID: ".*"', 'BOOT_ID: "x"', text))
+    keep = unlimited(base, max_session_dirs=0)
+    assert keep.prune() == []
+    before = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) - 60
+    for one in (path / MARK, path):
+        os.utime(one, (before, before))
     assert keep.prune() == [path]
 
 

@@ -120,6 +120,39 @@ def test_env_file(base: Path, tmp_path: Path) -> None:
         SessionDir(base, env_file=tmp_path)
 
 
+def test_an_env_file_with_a_byte_order_mark(base: Path, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("SESSION_DIR_MAX_AGE_DAYS=3\n", encoding="utf-8-sig")
+    assert SessionDir(base, env_file=tmp_path / ".env").max_age_days == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (b"SESSION_DIR_MAX_AGE_DAYS='30\n", '"SESSION_DIR_MAX_AGE_DAYS=\'30" does not parse'),
+        (b"SESSION_DIR_MAX_AGE_DAYS\n", "has no value"),
+        (b"SESSION_DIR_PREFIX=\xff\n", "has to be UTF-8"),
+    ],
+)
+def test_an_env_file_that_does_not_parse(base: Path, tmp_path: Path, text: bytes, why: str) -> None:
+    """What is meant to keep sessions for longer is not passed over."""
+    file = tmp_path / ".env"
+    file.write_bytes(text)
+    with pytest.raises(InvalidArgument, match=r"^env_file ") as raised:
+        SessionDir(base, env_file=file)
+    assert why in str(raised.value) and str(file) in str(raised.value)
+
+
+def test_other_lines_of_an_env_file_are_not_ours(base: Path, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("# SESSION_DIR_PREFIX\nOTHER='x\nOTHERS\nSESSION_DIR_PREFIX=a_\n")
+    assert SessionDir(base, env_file=tmp_path / ".env").prefix == "a_"
+
+
+def test_a_bad_variable_is_named_though_there_is_a_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SESSION_LOG_LEVEL", "loud")
+    with pytest.raises(InvalidArgument, match=r"^SESSION_LOG_LEVEL='loud'"):
+        LogConfig(default_level="info")
+
+
 def test_base_directory(tmp_path: Path) -> None:
     assert SessionDir(tmp_path / "a" / "b").base_directory.is_dir()
     assert SessionDir(str(tmp_path / "c")).base_directory == tmp_path / "c"

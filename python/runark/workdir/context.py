@@ -20,7 +20,7 @@ __all__ = ["logging_to", "working_in"]
 def working_in(directory: Path) -> Iterator[None]:
     """The process's working directory is this one, and afterwards what it was. Raises `OperationFailed`."""
     before: str | None = None
-    with contextlib.suppress(FileNotFoundError):  # removed: there is nothing to come back to
+    with contextlib.suppress(OSError):  # removed, or out of reach: there is nothing to come back to
         before = os.getcwd()
     try:
         os.chdir(directory)

@@ -15,6 +15,7 @@ from typing import Any
 
 from runark.errors import InvalidArgument
 from runark.workdir.context import logging_to, working_in
+from runark.workdir.hooks import call
 from runark.workdir.log_config import LogConfig
 from runark.workdir.messages import log
 from runark.workdir.session import Session
@@ -84,7 +85,7 @@ class SessionHandler:
             except BaseException:
                 session.withdraw()
                 raise
-            stack.callback(self._prune)
+            stack.callback(self._prune, session)
             stack.push(inside.pop_all())
             _call("on_session_created", self.on_session_created, session.path)
             error: BaseException | None = None
@@ -114,21 +115,24 @@ class SessionHandler:
 
     def _exited(self, session: Session, error: BaseException | None) -> None:
         """The hooks of the end. Of what ends a program or a task (Ctrl-C, `sys.exit`) only the exit hook hears."""
+        if not session.is_ours:
+            return
         if isinstance(error, Exception):
             _call("on_session_error", self.on_session_error, error)
         if isinstance(error, SystemExit) and not error.code:
             error = None
         _call("on_session_exit", self.on_session_exit, session.path, error)
 
-    def _prune(self) -> None:
-        self.session_dir.prune(self.on_before_prune, prune_despite_hook_failure=self.prune_despite_hook_failure)
+    def _prune(self, session: Session) -> None:
+        if session.is_ours:
+            self.session_dir.prune(self.on_before_prune, prune_despite_hook_failure=self.prune_despite_hook_failure)
 
 
 def _call(name: str, hook: Callable[..., object] | None, *arguments: Any) -> None:
-    """Call a hook of the user's."""
+    """Call a hook of the user's; a failure is a warning."""
     if hook is None:
         return
     try:
-        hook(*arguments)
+        call(hook, *arguments)
     except Exception:  # noqa: BLE001 - somebody else's function
         log.warning("%s failed; the session goes on", name, exc_info=True)

@@ -108,18 +108,29 @@ def is_over(directory: int, path: str, marker: Marker) -> bool:
     """Whether no process runs in the session: asks its lock, then the marker.
 
     A lock that can be taken says so for every process of this boot of this machine. For another machine only its own
-    end does; without one its session counts as running until nothing in it has changed for 30 days.
+    end does; without one its session counts as running until nothing in it has changed for 30 days. A host name alone
+    does not make it this one: what was written to since this machine started is no session from before.
     """
     held = lock(directory)
     if held == "held":
         return False
     if marker.ended is not None:
         return True
-    boot = _BOOT.search(marker.text)
-    if held == "taken" and boot is not None and boot[1].decode() == boot_id():
+    boot, ours = _BOOT.search(marker.text), (boot_id() or "").encode()
+    if held == "taken" and boot is not None and boot[1] == ours:
         return True
     state = life_of(marker.text)
-    return state is Life.OVER or (state is Life.UNSURE and time.time_ns() - _newest(path) > STALE_NS)
+    if state is Life.OVER and (boot is None or not ours or boot[1] == ours):
+        return True
+    if state is Life.ALIVE:
+        return False
+    newest = _newest(path)
+    return (state is Life.OVER and newest < _booted_ns()) or time.time_ns() - newest > STALE_NS
+
+
+def _booted_ns() -> int:
+    """When this machine started, in nanoseconds since 1970. Only where there is a `boot_id`."""
+    return time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
 def _newest(path: str) -> int:

@@ -23,6 +23,7 @@ from typing import NamedTuple
 from runark.archive.discard import discard_session
 from runark.errors import OperationFailed, RunarkError, SessionSkipped, SourceMissing
 from runark.names import escape
+from runark.workdir.hooks import call
 from runark.workdir.marker import Marker, is_over, lock, read_marker
 from runark.workdir.messages import VERBOSE, log
 
@@ -59,8 +60,11 @@ def candidates(rules: Rules) -> list[Found]:
     """The sessions to prune, the oldest first. Raises `OperationFailed` if the base cannot be listed."""
     if rules.newest < 0 and rules.days < 0:
         return []
-    sessions = sorted(_sessions(rules), key=lambda found: (found.marker.time, found.path), reverse=True)
-    oldest = time.time() - rules.days * _DAY
+    now = time.time()
+    # The clock was set back since: to count what it calls later would push out what is new.
+    known = (found for found in _sessions(rules) if found.marker.time <= now)
+    sessions = sorted(known, key=lambda found: (found.marker.time, found.path), reverse=True)
+    oldest = now - rules.days * _DAY
     chosen = [
         found
         for rank, found in enumerate(sessions)
@@ -85,7 +89,7 @@ def prune(
             log.log(VERBOSE, "%s: pruning %d sessions", _shown(rules.base), len(found))
             if on_before_prune is not None:
                 try:
-                    on_before_prune([one.path for one in found])
+                    call(on_before_prune, [one.path for one in found])
                 except Exception:  # noqa: BLE001 - somebody else's function
                     kept = "" if despite_hook_failure else "; the sessions it was told about are kept"
                     log.warning("on_before_prune failed%s", kept, exc_info=True)

@@ -14,15 +14,17 @@ has that level; at the end it has its own back.
 
 from __future__ import annotations
 
-import contextlib
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
+from runark.names import escape
 from runark.workdir.log_config import LogConfig
+from runark.workdir.messages import log
 
 __all__ = ["logging_to"]
 
@@ -35,12 +37,23 @@ class _Sink:
         self.level = level
         self.handlers = handlers
         self.whole_process = whole_process
+        self.outer = _innermost()
         self.open = True
 
 
 _current: ContextVar[_Sink | None] = ContextVar("runark.workdir.sink", default=None)
-_lock = threading.Lock()
+_lock = threading.RLock()
 _taps: dict[str, _Tap] = {}
+# A child made by fork must not find it taken by a thread that it has not.
+os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+
+
+def _innermost() -> _Sink | None:
+    """The session of this context; of several the one that was entered last and has not ended."""
+    sink = _current.get()
+    while sink is not None and not sink.open:
+        sink = sink.outer
+    return sink
 
 
 class _Tap(logging.Handler):
@@ -55,24 +68,22 @@ class _Tap(logging.Handler):
     def add(self, sink: _Sink) -> None:
         if not self._sinks:
             self._before = self._set = self._logger.level
-            self._logger.addHandler(self)
+        self._logger.addHandler(self)  # again: `dictConfig` may have removed it
         self._sinks = (*self._sinks, sink)
-        self._adjust()
 
     def remove(self, sink: _Sink) -> bool:
         """Whether none is left."""
         self._sinks = tuple(other for other in self._sinks if other is not sink)
-        self._adjust()
         if self._sinks:
             return False
         self._logger.removeHandler(self)
         return True
 
-    def _adjust(self) -> None:
+    def adjust(self) -> None:
         """Let through what the lowest session wants. A level somebody else has set meanwhile is the logger's own."""
         if self._logger.level != self._set:
             self._before = self._logger.level
-        wanted = min((sink.level for sink in self._sinks), default=logging.CRITICAL)
+        wanted = min((sink.level for sink in self._sinks), default=self._before)
         self._set = wanted if wanted < _effective(self._logger, self._before) else self._before
         if self._logger.level != self._set:
             self._logger.setLevel(self._set)
@@ -80,31 +91,32 @@ class _Tap(logging.Handler):
     def handle(self, record: logging.LogRecord) -> bool:
         """Without the lock of `logging.Handler`: sessions have handlers of their own and do not wait for each other."""
         sink = self._sink()
-        if sink is None:
-            self._last_resort(record)
-        elif sink in self._sinks:
-            for handler in sink.handlers:
-                if record.levelno >= handler.level:
-                    handler.handle(record)
+        if sink is None or sink not in self._sinks:
+            self._last_resort(record, sink)
+            return True
+        for handler in sink.handlers:
+            if record.levelno >= handler.level:
+                handler.handle(record)
         return True
 
     def _sink(self) -> _Sink | None:
-        sink = _current.get()
-        if sink is not None and sink.open:
-            return sink
-        return next((sink for sink in reversed(self._sinks) if sink.whole_process), None)
+        return _innermost() or next((sink for sink in reversed(self._sinks) if sink.whole_process), None)
 
-    def _last_resort(self, record: logging.LogRecord) -> None:
+    def _last_resort(self, record: logging.LogRecord, sink: _Sink | None) -> None:
         """What `logging` does with a record that no handler takes; our being there must not be taken for one."""
         last = logging.lastResort
         if last is None or record.levelno < last.level:
             return
         logger: logging.Logger | None = logging.getLogger(record.name)
+        uppermost = None
         while logger is not None:
-            if any(not isinstance(handler, _Tap) for handler in logger.handlers):
-                return
+            for handler in logger.handlers:
+                if not isinstance(handler, _Tap) or sink in handler._sinks:
+                    return
+                uppermost = handler
             logger = logger.parent if logger.propagate else None
-        last.handle(record)
+        if uppermost is self:  # of several, one
+            last.handle(record)
 
 
 @contextmanager
@@ -122,18 +134,31 @@ def logging_to(config: LogConfig | None, directory: Path, *, whole_process: bool
         if sink.logger_name not in _taps:
             _taps[sink.logger_name] = _Tap(sink.logger_name)
         _taps[sink.logger_name].add(sink)
-    token = _current.set(sink)
+        _adjust()
+    _current.set(sink)
     try:
         yield
     finally:
-        with contextlib.suppress(ValueError):  # left in another context than it was entered in
-            _current.reset(token)
         sink.open = False
+        if _current.get() is sink:  # else entered in another context, or others were since and go on
+            _current.set(_innermost())
         with _lock:
-            if _taps[sink.logger_name].remove(sink):
+            tap = _taps[sink.logger_name]
+            if tap.remove(sink):
                 del _taps[sink.logger_name]
+                tap.adjust()
+            _adjust()
         for handler in handlers:
-            handler.close()
+            try:
+                handler.close()
+            except OSError as error:
+                log.warning("%s: the end of the log is missing: %s", escape(os.fsencode(directory)), error.strerror)
+
+
+def _adjust() -> None:
+    """All levels, from the root on: that of a logger without one depends on those above it."""
+    for name in sorted(_taps):
+        _taps[name].adjust()
 
 
 def _effective(logger: logging.Logger, level: int) -> int:

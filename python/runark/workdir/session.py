@@ -31,6 +31,12 @@ class Session:
         self.path = path
         self._directory = directory
         self._started = started
+        self._process = os.getpid()
+
+    @property
+    def is_ours(self) -> bool:
+        """False in a child made by fork: the session is its parent's, and ends with it."""
+        return self._process == os.getpid()
 
     def __enter__(self) -> Session:
         return self
@@ -42,9 +48,15 @@ class Session:
         return f"Session({os.fspath(self.path)!r})"
 
     def end(self) -> None:
-        """Writes the end into the marker and gives the directory free. A second call does nothing."""
+        """Writes the end into the marker and gives the directory free. A second call does nothing.
+
+        In a child made by fork neither is done.
+        """
         directory, self._directory = self._directory, -1
         if directory < 0:
+            return
+        if not self.is_ours:
+            os.close(directory)  # to unlock it would unlock the parent's
             return
         try:
             write_marker(directory, self._started, time.time())
@@ -56,7 +68,10 @@ class Session:
             _release(directory)
 
     def withdraw(self) -> None:
-        """Takes back a session that could not begin: removes its directory, or ends it if there is something in it."""
+        """Takes back a session that could not begin: removes its directory, or ends it if there is a file in it."""
+        for above, *_ in os.walk(self.path, topdown=False):
+            with contextlib.suppress(OSError):  # not empty
+                os.rmdir(above)
         if os.listdir(self._directory) == [os.fsdecode(MARKER)]:
             directory, self._directory = self._directory, -1
             with contextlib.suppress(OSError):
@@ -68,14 +83,16 @@ class Session:
 
 def hold(path: Path, started: float) -> Session | None:
     """Takes hold of a directory that was just made. None: somebody else has; take another. Raises `OSError`."""
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    directory = -1
     try:
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         if lock(directory) == "held":
             os.close(directory)
             return None
         write_marker(directory, started)
     except BaseException:
-        os.close(directory)
+        if directory >= 0:
+            os.close(directory)
         with contextlib.suppress(OSError):
             os.rmdir(path)
         raise

@@ -69,8 +69,10 @@ class SessionDir:
 
     def create(self) -> Session:
         """Makes the directory of a new session, which runs until its `end`. Raises as the constructor."""
+        ahead = 0.0
         while True:
-            now = time.time()
+            now = time.time() + ahead
+            ahead += 1e-6  # another name the next time, also if the clock stands still
             path = self.base_directory / self._name(now)
             try:
                 os.mkdir(path)

@@ -7,12 +7,14 @@ written to the environment.
 
 from __future__ import annotations
 
+import io
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
+from dotenv.parser import parse_stream
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -72,7 +74,7 @@ def _message_format(text: str | None) -> str | None:
 
 
 class _Variables(BaseSettings):
-    model_config = SettingsConfigDict(case_sensitive=True, extra="ignore", env_file_encoding="utf-8")
+    model_config = SettingsConfigDict(case_sensitive=True, extra="ignore", env_file_encoding="utf-8-sig")
 
 
 class SessionDirVariables(_Variables):
@@ -122,31 +124,41 @@ def resolve(
     A missing `env_file` is as an empty one. Raises `InvalidArgument` naming the variable (the argument, if the value
     comes from there) and what it may be.
     """
-    file = _readable(env_file)
+    file = _checked(env_file, [env_prefix + name for name in kind.model_fields])
     given = {name: value for name, value in arguments.items() if value is not None}
-    fallback = {name: value for name, value in (defaults or {}).items() if value is not None}
+    fallback: dict[str, Any] = {}
     values: dict[str, Any] = {"_env_prefix": env_prefix, "_env_file": file}
     try:
         found = kind(**values, **given)
-        for name in fallback.keys() & found.model_fields_set:
-            del fallback[name]
+        for name, value in (defaults or {}).items():
+            if value is not None and name not in found.model_fields_set:
+                fallback[name] = value
         return kind(**values, **given, **fallback) if fallback else found
     except ValidationError as error:
         raise InvalidArgument(_told(kind, error, given, fallback, env_prefix)) from None
 
 
-def _readable(env_file: PathLike | None) -> Path | None:
+def _checked(env_file: PathLike | None, variables: Collection[str]) -> Path | None:
+    """The file, if it is there. A line with one of the variables that dotenv would pass over is an error."""
     if env_file is None:
         return None
     file = Path(os.fsdecode(env_file))
+    shown = escape(os.fsencode(file))
     try:
-        with open(file, "rb"):
-            return file
+        text = file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         return None
     except OSError as error:
-        shown = escape(os.fsencode(file))
         raise InvalidArgument(f"env_file {shown}: {error.strerror}; name a readable file") from error
+    except UnicodeDecodeError as error:
+        raise InvalidArgument(f"env_file {shown}: {error}; it has to be UTF-8") from error
+    for line in parse_stream(io.StringIO(text)):
+        source = line.original.string.strip()
+        if line.error and any(name in source for name in variables):
+            raise InvalidArgument(f"env_file {shown}: {source!r} does not parse; write NAME=value, quotes in pairs")
+        if line.value is None and line.key in variables:
+            raise InvalidArgument(f"env_file {shown}: {source!r} has no value; write NAME=value")
+    return file
 
 
 def _told(
