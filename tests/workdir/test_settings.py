@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from runark.errors import InvalidArgument, NotADirectory
+from runark.errors import InvalidArgument, NotADirectory, UnsafePath
 from runark.workdir import LogConfig, SessionDir
 
 # variable, argument, default, a text for the variable, what it gives
@@ -160,6 +160,11 @@ def test_base_directory(tmp_path: Path) -> None:
     for bad in ("file", "file/below"):
         with pytest.raises(NotADirectory, match="is a file"):
             SessionDir(tmp_path / bad)
+
+
+def test_an_empty_base_is_refused() -> None:
+    with pytest.raises(UnsafePath, match="unset"):
+        SessionDir("")
 
 
 def test_nobody_else_pays_for_it() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from runark.engine.protocol import FORMATS
-from runark.errors import NotADirectory, OperationFailed
+from runark.errors import NotADirectory, OperationFailed, UnsafePath
 from runark.names import escape
 from runark.workdir.messages import VERBOSE, log
 from runark.workdir.prune import Rules, candidates, prune
@@ -46,7 +46,8 @@ class SessionDir:
         env_prefix        put before the names of the environment variables
         env_file          file with variables; those of the environment have precedence
 
-        Raises `InvalidArgument` for a value that does not parse, naming argument or variable; `NotADirectory` if
+        Raises `InvalidArgument` for a value that does not parse, naming argument or variable; `UnsafePath` for an
+        empty path; `NotADirectory` if
         `base_directory` is a file; `OperationFailed` if it cannot be made.
         """
         found = resolve(
@@ -60,6 +61,8 @@ class SessionDir:
             env_prefix=env_prefix,
             env_file=env_file,
         )
+        if not os.fspath(base_directory):
+            raise UnsafePath("an empty base directory; is a variable unset?")
         self.base_directory = Path(os.path.abspath(base_directory))
         self.prefix: str = found.SESSION_DIR_PREFIX
         self.timestamp_format: str = found.SESSION_DIR_TIMESTAMP_FORMAT
