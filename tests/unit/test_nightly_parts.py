@@ -276,6 +276,10 @@ def test_the_audit_is_only_added_to(tmp_path: Path) -> None:
     with open(tmp_path / ".runark" / "audit.jsonl", "ab") as stream:
         stream.write(b'{"event": "arch')
     assert list(read_audit(os.fsencode(tmp_path))) == lines, "a torn line is left out"
+    many(tmp_path, 1, start=5)
+    archive(plan(tmp_path))
+    events = [line["event"] for line in read_audit(os.fsencode(tmp_path))]
+    assert events == [*(line["event"] for line in lines), "begin", "archived", "end"], "and nothing else"
 
 
 def test_an_audit_that_cannot_be_written_is_told(tmp_path: Path) -> None:

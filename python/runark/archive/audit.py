@@ -100,8 +100,11 @@ class Audit:
         path = os.path.join(self.root, b".runark", NAME)
         try:
             if self._handle < 0:
-                flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+                flags = os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
                 self._handle = os.open(path, flags, 0o644)
+                size = os.fstat(self._handle).st_size
+                if size and os.pread(self._handle, 1, size - 1) != b"\n":  # torn by a crash, or for lack of room
+                    data = b"\n" + data
             while data:
                 data = data[os.write(self._handle, data) :]
         except OSError as error:

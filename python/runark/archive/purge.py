@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from runark.archive.audit import Audit
 from runark.archive.control import Control, drive
 from runark.archive.result import Result, Tally
-from runark.archive.trash import lying, prepare_purge, tidy
+from runark.archive.trash import Lying, give_way, lying, prepare_purge, tidy
 from runark.archive.workers import default_jobs
 from runark.engine import load
 from runark.engine.protocol import ArchiveOptions, Outcome, Progress
 
 __all__ = ["purge"]
+
+SLICE = 4096
+"""Sessions prepared at once: what is prepared when a run is killed can only be brought back from its archive."""
 
 
 def purge(
@@ -32,7 +36,9 @@ def purge(
     control = control or Control()
     worker = load(engine)
     tally = Tally("purge", worker.name, keep=False)
-    by_path, todo, stay = prepare_purge(list(lying(root, before)))
+    found = list(lying(root, before))
+    by_path: dict[bytes, Lying] = {}
+    given, progress = 0, Progress(0, 0, 0, 0)
     with Audit(root, run, "purge", worker.name) as audit:
 
         def take(outcomes: Sequence[Outcome]) -> None:
@@ -40,20 +46,30 @@ def purge(
             for outcome in outcomes:
                 one = by_path[outcome.path]
                 gone = outcome.action == "archived"
-                if gone:
+                note = give_way(one) if gone else ""
+                tally.notes.extend([note] if note else [])
+                if gone or os.path.lexists(outcome.path):
                     tidy(root, one)
                 # The archive is as it was: nothing of it is counted.
-                done.append(outcome._replace(path=one.session, action="purged" if gone else outcome.action, target=b""))
+                action = "purged" if gone else outcome.action
+                done.append(outcome._replace(path=one.session, action=action, target=b""))
             audit.add(done)
             tally.add(done)
             control.outcomes(done)
 
-        tally.add(stay)
-        control.outcomes(stay)
-        if todo and not control.stopped:
-            control.begin("purge", len(todo))
-            options = ArchiveOptions(jobs=jobs or default_jobs(root))
-            drive(worker.archive(todo, options), control, take, Progress(0, 0, 0, 0))
+        if found:
+            control.begin("purge", len(found))
+        for at in range(0, len(found), SLICE):
+            if control.stopped:
+                break
+            some = found[at : at + SLICE]
+            given += len(some)
+            by_path, todo, stay = prepare_purge(some)
+            tally.add(stay)
+            control.outcomes(stay)
+            if todo:
+                options = ArchiveOptions(jobs=jobs or default_jobs(root))
+                progress = drive(worker.archive(todo, options), control, take, progress)
         audit.end(tally.counts, control.stopped)
     tally.notes.extend([audit.note] if audit.note else [])
-    return tally.result(stopped=control.stopped)
+    return tally.result(stopped=control.stopped, left=len(found) - given)

@@ -28,7 +28,7 @@ from runark.engine.protocol import FORMATS, ArchiveJob, Fault, Outcome
 from runark.errors import OperationFailed, UnsafePath
 from runark.names import escape
 
-__all__ = ["Lying", "bring_back", "check_trash", "lying", "prepare_purge", "put", "tidy"]
+__all__ = ["Lying", "bring_back", "check_trash", "give_way", "lying", "prepare_purge", "put", "tidy"]
 
 _SESSIONS = b".sessions"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -85,7 +85,7 @@ def lying(root: bytes, before: float | None = None) -> Iterator[Lying]:
     for run in _names(top):
         began = _began(run)
         if began is not None and (before is None or began < before):
-            yield from _below(root, os.path.join(top, run), b"", os.fsdecode(run))
+            yield from _below(root, os.path.join(top, run), os.fsdecode(run))
 
 
 def bring_back(root: bytes, one: Lying) -> None:
@@ -116,12 +116,8 @@ def prepare_purge(found: Sequence[Lying]) -> tuple[dict[bytes, Lying], list[Arch
         session = os.path.basename(one.session)
         path = os.path.join(place, session)
         try:
-            for ending in FORMATS:
-                suffix = b"." + ending.encode()
-                with contextlib.suppress(FileNotFoundError, FileExistsError):
-                    os.link(one.session + suffix, path + suffix, follow_symlinks=False)
-            if not any(os.path.lexists(f"{os.fsdecode(path)}.{ending}") for ending in FORMATS):
-                text = "its archive is gone, so this is all there is of it; bring it back with runark undo"
+            text = _name_again(one)
+            if text:
                 stay.append(Outcome(one.path, "failed", text, fault=Fault("stat", one.session, errno.ENOENT, text)))
                 continue
             if one.whole:
@@ -135,15 +131,34 @@ def prepare_purge(found: Sequence[Lying]) -> tuple[dict[bytes, Lying], list[Arch
     return by_path, jobs, stay
 
 
+def give_way(one: Lying) -> str:
+    """After a session was purged, while its archive has two names: see that one of them is beside where it was.
+
+    Somebody may have taken that away meanwhile; then it is all there is of the session. Gives a note if it is not so.
+    """
+    for live, second in _archive_names(one):
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.link(second, live, follow_symlinks=False)
+            if not os.path.samestat(os.lstat(live), os.lstat(second)):
+                return (
+                    f"{escape(live)} is another archive by now; the one that holds what was purged is {escape(second)}"
+                )
+        except FileNotFoundError:
+            if os.path.lexists(second):
+                return f"{escape(live)} cannot be made; the archive is {escape(second)}"
+        except OSError as error:
+            return f"{escape(live)} cannot be made ({error.strerror}); the archive is {escape(second)}"
+    return ""
+
+
 def tidy(root: bytes, one: Lying) -> None:
     """Take what is left of a session's place in the trash away: second names of archives, empty directories."""
     place = os.path.dirname(one.path)
-    for ending in FORMATS:
-        name = os.path.basename(one.session) + b"." + ending.encode()
+    for live, second in _archive_names(one):
         with contextlib.suppress(OSError):
-            status = os.lstat(os.path.join(place, name))
-            if os.path.samestat(status, os.lstat(os.path.join(os.path.dirname(one.session), name))):
-                os.unlink(os.path.join(place, name))
+            if os.path.samestat(os.lstat(second), os.lstat(live)):
+                os.unlink(second)
     while place.startswith(_trash(root)):
         try:
             os.rmdir(place)
@@ -152,13 +167,51 @@ def tidy(root: bytes, one: Lying) -> None:
         place = os.path.dirname(place)
 
 
+def _archive_names(one: Lying) -> list[tuple[bytes, bytes]]:
+    """What archives of a session are called: beside where it was, and in the trash while it is purged."""
+    beside = os.path.join(os.path.dirname(one.path), os.path.basename(one.session))
+    return [(one.session + suffix, beside + suffix) for suffix in (b"." + ending.encode() for ending in FORMATS)]
+
+
+def _name_again(one: Lying) -> str:
+    """Give a session's archives a second name beside it; gives the reason if it has to stay. Raises `OSError`.
+
+    What has a second name from a purge that was killed may be another archive than the one that is there by now.
+    """
+    named = False
+    for live, second in _archive_names(one):
+        now, then = _status(live), _status(second)
+        if then is not None and (now is None or not os.path.samestat(now, then)):
+            if one.whole:
+                os.unlink(second)
+                then = None
+            elif now is None:
+                os.link(second, live, follow_symlinks=False)  # what the removal has begun with
+                now = then
+            else:
+                return f"its archive is another one by now; the one that a purge has begun with is {escape(second)}"
+        if now is not None and then is None:
+            os.link(live, second, follow_symlinks=False)
+        named = named or now is not None
+    return "" if named else "its archive is gone, so this is all there is of it; bring it back with runark undo"
+
+
+def _status(path: bytes) -> os.stat_result | None:
+    try:
+        return os.lstat(path)
+    except FileNotFoundError:
+        return None
+
+
 def _trash(root: bytes) -> bytes:
     return os.path.join(root, b".runark", b"trash")
 
 
 def _place(run: str, above: bytes) -> bytes:
     """Below the root: where sessions of the directory `above` lie."""
-    return os.path.join(b".runark", b"trash", os.fsencode(run), above, _SESSIONS)
+    # A directory that is called so itself gets a dot more.
+    names = (name + b"." if name.rstrip(b".") == _SESSIONS else name for name in above.split(b"/"))
+    return os.path.join(b".runark", b"trash", os.fsencode(run), b"/".join(names), _SESSIONS)
 
 
 def _began(run: bytes) -> float | None:
@@ -169,18 +222,25 @@ def _began(run: bytes) -> float | None:
         return None
 
 
-def _below(root: bytes, directory: bytes, above: bytes, run: str) -> Iterator[Lying]:
-    for name in _names(directory):
-        path = os.path.join(directory, name)
-        if not os.path.isdir(path) or os.path.islink(path):
+def _below(root: bytes, top: bytes, run: str) -> Iterator[Lying]:
+    waiting = [(top, b"")]  # no recursion: users make directories as deep as they like
+    while waiting:
+        directory, above = waiting.pop()
+        if os.path.basename(directory) == _SESSIONS:
+            for name in _names(directory):
+                if archived_name(name) is None and _is_directory(os.path.join(directory, name)):
+                    session = session_of_leftover(name) or name
+                    yield Lying(os.path.join(directory, name), os.path.join(root, above, session), run)
             continue
-        if name == _SESSIONS:
-            for inner in _names(path):
-                if archived_name(inner) is None:
-                    session = session_of_leftover(inner) or inner
-                    yield Lying(os.path.join(path, inner), os.path.join(root, above, session), run)
-        else:
-            yield from _below(root, path, os.path.join(above, name), run)
+        for name in reversed(_names(directory)):
+            path = os.path.join(directory, name)
+            if _is_directory(path):
+                place = name[:-1] if name.rstrip(b".") == _SESSIONS else name
+                waiting.append((path, above if name == _SESSIONS else os.path.join(above, place)))
+
+
+def _is_directory(path: bytes) -> bool:
+    return os.path.isdir(path) and not os.path.islink(path)
 
 
 def _names(directory: bytes) -> list[bytes]:

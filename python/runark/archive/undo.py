@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,11 +57,13 @@ def plan_undo(root: PathLike, *names: PathLike, run: str | None = None, engine: 
     top = check_root(root, changing=True)
     if bool(names) == (run is not None):
         raise InvalidArgument("say what is to come back: names of sessions, or --run and the name of a run")
-    in_trash = sorted(lying(top), key=lambda one: one.run, reverse=True)
+    in_trash: list[Lying] = []
+    with contextlib.suppress(PermissionError):  # another user's trash: the archives are there all the same
+        in_trash = sorted(lying(top), key=lambda one: one.run, reverse=True)
     wanted: dict[bytes, bytes | None] = {}
     missing: list[bytes] = []
     if run is not None:
-        wanted = _of_run(top, run)
+        wanted = _of_run(top, run, in_trash)
     else:
         for name in names:
             found = _look(top, to_bytes(name), in_trash)
@@ -70,14 +73,14 @@ def plan_undo(root: PathLike, *names: PathLike, run: str | None = None, engine: 
     for one in in_trash:
         if one.session in wanted and one.whole and (run is None or one.run == run):
             trashed.setdefault(one.session, one)
-    archives = [
-        archive
-        for path, archive in sorted(wanted.items())
-        if path not in trashed and archive is not None and os.path.lexists(archive)
-    ]
-    missing += [
-        path for path, archive in wanted.items() if path not in trashed and (archive is None or archive not in archives)
-    ]
+    archives: list[bytes] = []
+    for path, archive in sorted(wanted.items()):
+        if path in trashed:
+            continue
+        if archive is not None and os.path.lexists(archive):
+            archives.append(archive)
+        else:
+            missing.append(path)
     planned = plan_restore(*archives, engine=engine) if archives else None
     return UndoPlan(top, tuple(trashed[path] for path in sorted(trashed)), planned, tuple(sorted(missing)))
 
@@ -118,10 +121,10 @@ def _take(outcomes: Sequence[Outcome], audit: Audit, tally: Tally, control: Cont
     control.outcomes(outcomes)
 
 
-def _of_run(root: bytes, run: str) -> dict[bytes, bytes | None]:
-    """Session -> archive, of all that a run has archived."""
-    found: dict[bytes, bytes | None] = {}
-    known = False
+def _of_run(root: bytes, run: str, in_trash: Sequence[Lying]) -> dict[bytes, bytes | None]:
+    """Session -> archive, of all that a run has archived; those in the trash also if it could not write them down."""
+    found: dict[bytes, bytes | None] = {one.session: None for one in in_trash if one.run == run}
+    known = bool(found)
     for line in read_audit(root):
         if line.get("run") != run:
             continue
