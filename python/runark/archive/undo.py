@@ -73,15 +73,13 @@ def plan_undo(root: PathLike, *names: PathLike, run: str | None = None, engine: 
     for one in in_trash:
         if one.session in wanted and one.whole and (run is None or one.run == run):
             trashed.setdefault(one.session, one)
-    archives: list[bytes] = []
-    for path, archive in sorted(wanted.items()):
-        if path in trashed:
-            continue
-        if archive is not None and os.path.lexists(archive):
-            archives.append(archive)
-        else:
-            missing.append(path)
-    planned = plan_restore(*archives, engine=engine) if archives else None
+    archived = {
+        path: archive
+        for path, archive in wanted.items()
+        if path not in trashed and archive is not None and os.path.lexists(archive)
+    }
+    missing += [path for path in wanted if path not in trashed and path not in archived]
+    planned = plan_restore(*sorted(archived.values()), engine=engine) if archived else None
     return UndoPlan(top, tuple(trashed[path] for path in sorted(trashed)), planned, tuple(sorted(missing)))
 
 
