@@ -19,6 +19,7 @@ import pytest
 
 from conftest import ENGINES
 from support.cli import Done, clean_environment, executable, runark
+from support.privileges import mounted
 from support.sessions import everything, many, name, plain
 from support.trees import Snapshot, assert_same, make, snapshot
 
@@ -347,12 +348,31 @@ def test_a_jump_in_candidates_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.mounts
 def test_a_mount_point_is_refused(tmp_path: Path) -> None:
-    from support.privileges import mounted
-
     with mounted(tmp_path) as place:
         many(place, 2)
         assert b"mount point" in runark("nightly", place, "--execute", "-q").expect(2).err
         runark("nightly", place, "--execute", "--allow-mount-point").ok()
+
+
+def test_a_session_as_root_is_refused(eng: list[str], root: Path) -> None:
+    """The lock, the audit and the trash would lie in it."""
+    session = root / "FINISHED_SUCCESS" / name(0)
+    before = snapshot(session)
+    assert (
+        b"is a session itself" in runark("nightly", *eng, session, "--execute", "-q", "--trash-days", 1).expect(2).err
+    )
+    assert_same(before, snapshot(session))
+
+
+@pytest.mark.mounts
+def test_a_filesystem_without_the_trash(eng: list[str], root: Path) -> None:
+    other = root / "other"
+    other.mkdir()
+    with mounted(other):
+        before = snapshot(many(other, 1)[0])
+        night = ("nightly", *eng, root, "--execute", "--trash-days", 1, "--cross-file-systems")
+        assert b"on another filesystem than the trash" in runark(*night).expect(3).err
+        assert_same(before, snapshot(other / name(0)))
 
 
 @pytest.mark.parametrize("place", ["/", "/home", "~"])
@@ -537,6 +557,15 @@ def test_each_session_is_archived_as_its_owner(eng: list[str], shared: Path) -> 
     assert all("ermission" in outcome["reason"] for outcome in done["roots"][0]["archived"]["problems"])
     runark("nightly", *eng, shared, "--execute", "--as-root").ok()
     runark("restore", *eng, shared, "--execute", "--same-owner", "--remove-archive").ok()
+    for path, tree in before.items():
+        assert_same(tree, snapshot(path))
+
+
+@pytest.mark.root
+def test_what_root_undoes_is_the_owners_again(eng: list[str], shared: Path) -> None:
+    before = {path: snapshot(path) for path in shared.glob("u1234/*")}
+    runark("nightly", *eng, shared / "u1234", "--execute").ok()
+    runark("undo", *eng, shared / "u1234", *(path.name for path in before), "--execute").ok()
     for path, tree in before.items():
         assert_same(tree, snapshot(path))
 

@@ -7,13 +7,15 @@ run refuses, and a person looks.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from runark.archive.plan import Plan
+from runark.archive.filters import Filters
+from runark.archive.plan import Plan, plan
 from runark.errors import CapReached, InvalidArgument, UnsafePath
-from runark.names import escape
+from runark.names import PathLike, escape
 
-__all__ = ["Caps", "check_caps", "check_place", "parse_growth"]
+__all__ = ["Caps", "check_caps", "check_outside", "check_place", "parse_growth"]
 
 _FEW = 100
 """So many candidates are never called a jump: a quiet week may have had none."""
@@ -52,6 +54,13 @@ def parse_growth(text: str) -> float | None:
         raise InvalidArgument(f"--max-growth: {text!r} is neither a number nor none") from None
     Caps(growth=growth).check()
     return growth
+
+
+def check_outside(root: bytes, layouts: Sequence[str], config: PathLike | None, engine: str) -> None:
+    """Raises `UnsafePath` for a root that is a session itself: the lock and the audit would lie in it."""
+    found = plan(root, filters=Filters(max_depth=0), layouts=layouts, config=config, measure=False, engine=engine)
+    if any(kind == 0 for kind in found.scan.columns.kind):
+        raise UnsafePath(f"{escape(root)} is a session itself; name the directory that holds the sessions")
 
 
 def check_caps(plan: Plan, caps: Caps, last: int | None) -> None:

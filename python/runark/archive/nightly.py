@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from runark.archive.archive import MAX_FAILURES, archive, check_options
 from runark.archive.audit import new_run
-from runark.archive.caps import Caps, check_caps, check_place
+from runark.archive.caps import Caps, check_caps, check_outside, check_place
 from runark.archive.control import Control
 from runark.archive.drill import drill
 from runark.archive.filters import Filters
@@ -205,6 +205,7 @@ class _Night:
         root = os.fsencode(given)
         try:
             root = check_root(given, changing=True)
+            check_outside(root, self.policy.layouts, self.policy.config, self.policy.engine)
             with ExitStack() as stack:
                 watch = Watch(self.control, (root,), self.budget)
                 if self.execute:

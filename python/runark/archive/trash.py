@@ -75,6 +75,10 @@ def put(root: bytes, run: str, outcome: Outcome) -> Outcome:
         with _opened(root, above) as source, _made(root, _place(run, above)) as target:
             os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
     except OSError as error:
+        if error.errno == errno.EXDEV:
+            error = OSError(
+                error.errno, "on another filesystem than the trash; give that filesystem as a root of its own"
+            )
         return _failed(outcome, "rename", error)
     return outcome._replace(action="trashed", reason="", inodes_freed=-1)
 

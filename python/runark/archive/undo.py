@@ -109,7 +109,8 @@ def undo(todo: UndoPlan, *, engine: str = "auto", control: Control | None = None
     result = tally.result(stopped=control.stopped)
     if todo.archived is None or control.stopped:
         return result
-    restored = restore(todo.archived, keep_outcomes=True, engine=engine, control=control)
+    root = os.geteuid() == 0  # what is not root's does not become root's by coming back
+    restored = restore(todo.archived, same_owner=root, keep_outcomes=True, engine=engine, control=control)
     return with_outcomes(restored, result.outcomes, keep=True)
 
 
