@@ -49,7 +49,7 @@ def purged(root: Path, eng: str) -> Result:
 
 def begun(root: Path) -> None:
     """As a purge leaves it that is killed before it removes anything."""
-    prepare_purge(found(root))
+    prepare_purge(os.fsencode(root), found(root))
 
 
 @pytest.fixture
@@ -95,14 +95,23 @@ def test_another_archive_after_a_removal_has_begun(root: Path, live: Path, eng: 
 def test_an_archive_lost_during_the_purge(root: Path, live: Path, eng: str, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = live.read_bytes()
 
-    def late(some: list[Lying]) -> object:
-        prepared = prepare_purge(some)
+    def late(top: bytes, some: list[Lying]) -> object:
+        prepared = prepare_purge(top, some)
         live.unlink()
         return prepared
 
     monkeypatch.setattr(purging, "prepare_purge", late)
     assert purged(root, eng).counts == {"purged": 2}
     assert live.read_bytes() == kept and os.stat(live).st_nlink == 1 and not place(root).exists()
+
+
+def test_an_archive_behind_a_link(root: Path, live: Path, eng: str) -> None:
+    """What a user puts where the archive was is not followed; nothing is read or made behind it."""
+    (root / "a").rename(root / "b")
+    (root / "a").symlink_to(root / "b")
+    result = purged(root, eng)
+    assert result.counts == {"failed": 2} and [one.whole for one in found(root)] == [True, True]
+    assert os.stat(live).st_nlink == 1
 
 
 def test_what_is_kept_leaves_no_second_names(root: Path, live: Path, eng: str) -> None:

@@ -46,7 +46,7 @@ def purge(
             for outcome in outcomes:
                 one = by_path[outcome.path]
                 gone = outcome.action == "archived"
-                note = give_way(one) if gone else ""
+                note = give_way(root, one) if gone else ""
                 tally.notes.extend([note] if note else [])
                 if gone or os.path.lexists(outcome.path):
                     tidy(root, one)
@@ -64,7 +64,7 @@ def purge(
                 break
             some = found[at : at + SLICE]
             given += len(some)
-            by_path, todo, stay = prepare_purge(some)
+            by_path, todo, stay = prepare_purge(root, some)
             tally.add(stay)
             control.outcomes(stay)
             if todo:

@@ -19,7 +19,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timezone
 from typing import NamedTuple
 
@@ -99,7 +99,7 @@ def bring_back(root: bytes, one: Lying) -> None:
         if not one.whole:
             raise OperationFailed(f"{escape(one.path)} is partly removed; restore the session from its archive")
         with _opened(root, _place(one.run, above)) as source, _made(root, above) as target:
-            if _there(name, target):
+            if _status(name, target) is not None:
                 raise OperationFailed(f"{escape(one.session)} is there again; move it away first")
             # Were one made this moment: a directory's rename replaces nothing but an empty directory.
             os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
@@ -110,7 +110,7 @@ def bring_back(root: bytes, one: Lying) -> None:
     tidy(root, one)
 
 
-def prepare_purge(found: Sequence[Lying]) -> tuple[dict[bytes, Lying], list[ArchiveJob], list[Outcome]]:
+def prepare_purge(root: bytes, found: Sequence[Lying]) -> tuple[dict[bytes, Lying], list[ArchiveJob], list[Outcome]]:
     """What the engine is to do to purge these: each by the path of its job, the jobs, and outcomes of what stays."""
     by_path: dict[bytes, Lying] = {}
     jobs: list[ArchiveJob] = []
@@ -120,7 +120,7 @@ def prepare_purge(found: Sequence[Lying]) -> tuple[dict[bytes, Lying], list[Arch
         session = os.path.basename(one.session)
         path = os.path.join(place, session)
         try:
-            text = _name_again(one)
+            text = _name_again(root, one)
             if text:
                 stay.append(Outcome(one.path, "failed", text, fault=Fault("stat", one.session, errno.ENOENT, text)))
                 continue
@@ -135,33 +135,35 @@ def prepare_purge(found: Sequence[Lying]) -> tuple[dict[bytes, Lying], list[Arch
     return by_path, jobs, stay
 
 
-def give_way(one: Lying) -> str:
+def give_way(root: bytes, one: Lying) -> str:
     """After a session was purged, while its archive has two names: see that one of them is beside where it was.
 
     Somebody may have taken that away meanwhile; then it is all there is of the session. Gives a note if it is not so.
     """
-    for live, second in _archive_names(one):
+    for name, second in _archive_names(one):
+        if _status(second) is None:
+            continue
+        live = os.path.join(os.path.dirname(one.session), name)
         try:
-            with contextlib.suppress(FileExistsError):
-                os.link(second, live, follow_symlinks=False)
-            if not os.path.samestat(os.lstat(live), os.lstat(second)):
-                return (
-                    f"{escape(live)} is another archive by now; the one that holds what was purged is {escape(second)}"
-                )
-        except FileNotFoundError:
-            if os.path.lexists(second):
-                return f"{escape(live)} cannot be made; the archive is {escape(second)}"
+            with _beside(root, one) as directory:
+                with contextlib.suppress(FileExistsError):
+                    os.link(second, name, dst_dir_fd=directory, follow_symlinks=False)
+                if not os.path.samestat(os.lstat(second), os.stat(name, dir_fd=directory, follow_symlinks=False)):
+                    return f"{escape(live)} is another archive by now; what was purged is in {escape(second)}"
         except OSError as error:
-            return f"{escape(live)} cannot be made ({error.strerror}); the archive is {escape(second)}"
+            return (
+                f"{escape(live)} is gone and cannot be made ({error.strerror}); what was purged is in {escape(second)}"
+            )
     return ""
 
 
 def tidy(root: bytes, one: Lying) -> None:
     """Take what is left of a session's place in the trash away: second names of archives, empty directories."""
     place = os.path.dirname(one.path)
-    for live, second in _archive_names(one):
-        with contextlib.suppress(OSError):
-            if os.path.samestat(os.lstat(second), os.lstat(live)):
+    with contextlib.suppress(OSError), _beside(root, one) as directory:
+        for name, second in _archive_names(one):
+            there, here = _status(name, directory), _status(second)
+            if there is not None and here is not None and os.path.samestat(there, here):
                 os.unlink(second)
     while place.startswith(_trash(root)):
         try:
@@ -172,37 +174,43 @@ def tidy(root: bytes, one: Lying) -> None:
 
 
 def _archive_names(one: Lying) -> list[tuple[bytes, bytes]]:
-    """What archives of a session are called: beside where it was, and in the trash while it is purged."""
-    beside = os.path.join(os.path.dirname(one.path), os.path.basename(one.session))
-    return [(one.session + suffix, beside + suffix) for suffix in (b"." + ending.encode() for ending in FORMATS)]
+    """What archives of a session are called, and their paths in the trash while it is purged."""
+    names = [os.path.basename(one.session) + b"." + ending.encode() for ending in FORMATS]
+    return [(name, os.path.join(os.path.dirname(one.path), name)) for name in names]
 
 
-def _name_again(one: Lying) -> str:
+def _name_again(root: bytes, one: Lying) -> str:
     """Give a session's archives a second name beside it; gives the reason if it has to stay. Raises `OSError`.
 
     What has a second name from a purge that was killed may be another archive than the one that is there by now.
     """
     named = False
-    for live, second in _archive_names(one):
-        now, then = _status(live), _status(second)
-        if then is not None and (now is None or not os.path.samestat(now, then)):
-            if one.whole:
-                os.unlink(second)
-                then = None
-            elif now is None:
-                os.link(second, live, follow_symlinks=False)  # what the removal has begun with
-                now = then
-            else:
-                return f"its archive is another one by now; the one that a purge has begun with is {escape(second)}"
-        if now is not None and then is None:
-            os.link(live, second, follow_symlinks=False)
-        named = named or now is not None
+    with contextlib.suppress(FileNotFoundError), _beside(root, one) as directory:
+        for name, second in _archive_names(one):
+            now, then = _status(name, directory), _status(second)
+            if then is not None and (now is None or not os.path.samestat(now, then)):
+                if one.whole:
+                    os.unlink(second)
+                    then = None
+                elif now is None:
+                    os.link(second, name, dst_dir_fd=directory, follow_symlinks=False)  # what the removal rests on
+                    now = then
+                else:
+                    return f"its archive is another one by now; the one that a purge has begun with is {escape(second)}"
+            if now is not None and then is None:
+                os.link(name, second, src_dir_fd=directory, follow_symlinks=False)
+            named = named or now is not None
     return "" if named else "its archive is gone, so this is all there is of it; bring it back with runark undo"
 
 
-def _status(path: bytes) -> os.stat_result | None:
+def _beside(root: bytes, one: Lying) -> AbstractContextManager[int]:
+    """Where a session was and its archive is."""
+    return _opened(root, os.path.dirname(os.path.relpath(one.session, root)))
+
+
+def _status(path: bytes, directory: int | None = None) -> os.stat_result | None:
     try:
-        return os.lstat(path)
+        return os.stat(path, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
         return None
 
@@ -252,14 +260,6 @@ def _names(directory: bytes) -> list[bytes]:
         return sorted(os.listdir(directory))
     except FileNotFoundError:
         return []
-
-
-def _there(name: bytes, directory: int) -> bool:
-    try:
-        os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 @contextmanager
