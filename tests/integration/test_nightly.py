@@ -595,22 +595,25 @@ def test_a_users_link_does_not_lead_root_astray(eng: list[str], shared: Path, tm
     assert_same(before, snapshot(secret))
 
 
-@pytest.mark.root
-def test_an_owners_process_that_is_killed(eng: list[str], shared: Path) -> None:
-    process = begin("nightly", *eng, shared / "u1234", "--execute", "--max-ops/s", "60", "--json")
+def owners_process(process: subprocess.Popen[bytes]) -> int:
+    """The process that works for user 1234, as soon as there is one."""
     deadline = time.monotonic() + 30
-    killed = False
-    while not killed and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
         for status in Path("/proc").glob("[0-9]*/status"):
             try:
                 text = status.read_text()
             except OSError:
                 continue
             if f"PPid:\t{process.pid}\n" in text and "Uid:\t1234\t1234" in text:
-                os.kill(int(status.parent.name), signal.SIGKILL)
-                killed = True
+                return int(status.parent.name)
         time.sleep(0.01)
-    assert killed
+    raise AssertionError("no process of user 1234")
+
+
+@pytest.mark.root
+def test_an_owners_process_that_is_killed(eng: list[str], shared: Path) -> None:
+    process = begin("nightly", *eng, shared / "u1234", "--execute", "--max-ops/s", "60", "-j", "1", "--json")
+    os.kill(owners_process(process), signal.SIGKILL)
     out, err = process.communicate(timeout=60)
     done = Done(process.returncode, out, err).expect(3).json()
     told = done["roots"][0]["archived"]["problems"]
@@ -618,6 +621,21 @@ def test_an_owners_process_that_is_killed(eng: list[str], shared: Path) -> None:
     assert reasons == {"the process that worked for its owner ended (status -9)"}
     runark("nightly", *eng, shared / "u1234", "--execute").ok()
     assert len(list((shared / "u1234").glob(f"*{SUFFIX}"))) == 12
+
+
+@pytest.mark.root
+def test_an_owners_process_that_is_stopped(eng: list[str], shared: Path) -> None:
+    """A user can stop what works for the user, but not the night."""
+    before = {path: snapshot(path) for path in shared.glob("u1234/*")}
+    process = begin("nightly", *eng, shared / "u1234", "--execute", "--max-ops/s", "60", "--json")
+    os.kill(owners_process(process), signal.SIGSTOP)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=30)
+    assert b"the process that worked for its owner ended (status -9)" in out, err
+    runark("nightly", *eng, shared / "u1234", "--execute").ok()
+    runark("restore", *eng, shared, "--execute", "--same-owner", "--remove-archive").ok()
+    for path, tree in before.items():
+        assert_same(tree, snapshot(path))
 
 
 @pytest.mark.parametrize("planted", ["a directory others may enter", "a link"])

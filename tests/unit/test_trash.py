@@ -155,6 +155,19 @@ def test_a_place_far_below(tmp_path: Path) -> None:
     assert counts == {"purged": 1} and not (tmp_path / ".runark" / "trash").exists()
 
 
+def test_a_path_too_long_for_the_trash(tmp_path: Path) -> None:
+    """It would be there, and could not be named."""
+    at = os.fsencode(tmp_path)
+    while len(at) < 3900:
+        at += b"/" + b"x" * min(200, 4060 - len(name(0)) - len(at))
+        os.mkdir(at)
+    session = make(at + b"/" + name(0).encode(), plain())
+    before = snapshot(session)
+    result = archive(plan(tmp_path), trash=True, run=RUN)
+    assert result.counts == {"failed": 1} and "too long" in result.problems[0].reason
+    assert_same(before, snapshot(session))
+
+
 # ------------------------------------------------------------------------------------------------ undo
 
 

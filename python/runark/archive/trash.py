@@ -31,6 +31,8 @@ from runark.names import escape
 __all__ = ["Lying", "bring_back", "check_trash", "give_way", "lying", "prepare_purge", "put", "tidy"]
 
 _SESSIONS = b".sessions"
+_LONGEST = 4096 - 64
+"""Bytes of a path in the trash: a tombstone's and an archive's, which are longer, have to be within PATH_MAX."""
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -72,6 +74,8 @@ def put(root: bytes, run: str, outcome: Outcome) -> Outcome:
         return outcome
     above, name = os.path.split(os.path.relpath(outcome.path, root))
     try:
+        if len(os.path.join(root, _place(run, above), name)) > _LONGEST:
+            raise OSError(errno.ENAMETOOLONG, "the path in the trash would be too long")
         with _opened(root, above) as source, _made(root, _place(run, above)) as target:
             os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
     except OSError as error:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -27,6 +28,8 @@ from runark.engine.protocol import ArchiveJob, ArchiveOptions, Engine, Fault, Ou
 __all__ = ["UserTask", "archive_as"]
 
 _PULSE = 0.05
+_SILENT = 5.0
+"""Seconds. Each process is heard every `_PULSE`, whatever its filesystem does; one that is not is stopped."""
 
 
 def archive_as(engine: Engine, jobs: Sequence[ArchiveJob], options: ArchiveOptions, uid: int, gid: int) -> UserTask:
@@ -65,6 +68,7 @@ class UserTask:
     def __init__(self, processes: list[_Process], total: int) -> None:
         self._processes, self._total = processes, total
         self._ended = 0
+        self._cancelled = False
 
     def poll(self, timeout: float) -> list[Outcome] | None:
         """See `protocol.Task.poll`."""
@@ -73,11 +77,15 @@ class UserTask:
             return None
         ready = wait([process.connection for process in open_ones], max(0.0, timeout))
         found = [outcome for process in open_ones if process.connection in ready for outcome in process.take()]
+        for process in open_ones:
+            if process.connection not in ready:
+                process.rouse(self._cancelled)
         self._ended += len(found)
         return found
 
     def cancel(self) -> None:
         """See `protocol.Task.cancel`."""
+        self._cancelled = True
         self._tell("cancel")
 
     def drain(self) -> None:
@@ -116,6 +124,7 @@ class _Process:
         self.connection, theirs = Pipe()
         self.progress = Progress(0, 0, 0, 0)
         self.over = False
+        self._heard = time.monotonic()
         self._open = Counter(job.path for job in jobs)
         with warnings.catch_warnings():
             # Python warns of forks beside threads. This child only works an engine, and does not end as Python does.
@@ -129,6 +138,7 @@ class _Process:
 
     def take(self) -> list[Outcome]:
         """What it has sent; for a process that is gone the outcomes it owes."""
+        self._heard = time.monotonic()
         try:
             message = self.connection.recv()
         except (EOFError, OSError):
@@ -141,6 +151,12 @@ class _Process:
         outcomes, self.progress = message
         self._open.subtract(outcome.path for outcome in outcomes)
         return outcomes
+
+    def rouse(self, kill: bool) -> None:
+        """Let it go on if its user has stopped it, as a user may; or end it. What it was doing is safe from that."""
+        if time.monotonic() - self._heard > _SILENT:
+            self._heard = time.monotonic()
+            os.kill(self._pid, signal.SIGKILL if kill else signal.SIGCONT)
 
     def _end(self, why: str) -> list[Outcome]:
         self.over = True
