@@ -9,6 +9,7 @@ import pytest
 
 from conftest import ENGINES
 from runark.archive import purge as purging
+from runark.archive import undo as undoing
 from runark.archive.archive import archive
 from runark.archive.plan import plan
 from runark.archive.purge import purge
@@ -174,6 +175,16 @@ def test_a_path_too_long_for_the_trash(tmp_path: Path) -> None:
 def test_a_run_that_could_not_write_down_what_it_did(root: Path, eng: str) -> None:
     (root / ".runark" / "audit.jsonl").unlink()
     assert len(plan_undo(root, run=RUN).trashed) == 2
+
+
+def test_the_audit_is_read_once(root: Path, eng: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have a million lines."""
+    read: list[bytes] = []
+    monkeypatch.setattr(undoing, "read_audit", lambda top: (read.append(top), iter(()))[1])
+    todo = plan_undo(root, name(0), f"a/{name(1)}", f"a/{name(1)}{SUFFIX}", "nobody")
+    assert len(todo.trashed) == 2 and todo.missing == (b"nobody",) and len(read) == 1
+    (named,) = plan_undo(root, f"a/{name(1)}{SUFFIX}").trashed
+    assert named.session == os.fsencode(root / "a" / name(1))
 
 
 def test_undo_without_the_right_to_look_into_the_trash(root: Path, eng: str, monkeypatch: pytest.MonkeyPatch) -> None:

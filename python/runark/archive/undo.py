@@ -65,10 +65,7 @@ def plan_undo(root: PathLike, *names: PathLike, run: str | None = None, engine: 
     if run is not None:
         wanted = _of_run(top, run, in_trash)
     else:
-        for name in names:
-            found = _look(top, to_bytes(name), in_trash)
-            wanted.update(found)
-            missing += [] if found else [to_bytes(name)]
+        wanted, missing = _look(top, [to_bytes(name) for name in names], in_trash)
     trashed: dict[bytes, Lying] = {}
     for one in in_trash:
         if one.session in wanted and one.whole and (run is None or one.run == run):
@@ -137,24 +134,35 @@ def _of_run(root: bytes, run: str, in_trash: Sequence[Lying]) -> dict[bytes, byt
     return found
 
 
-def _look(root: bytes, name: bytes, in_trash: Sequence[Lying]) -> dict[bytes, bytes | None]:
-    """Sessions of this name, or at this path, by the trash and by the audit; else an archive at this path."""
-    paths = {os.path.join(root, name), os.path.abspath(name)}
-    found: dict[bytes, bytes | None] = {}
+def _look(
+    root: bytes, names: Sequence[bytes], in_trash: Sequence[Lying]
+) -> tuple[dict[bytes, bytes | None], list[bytes]]:
+    """Sessions of these names, or at these paths, by the trash and by the audit; else archives at these paths.
 
-    def is_it(path: bytes) -> bool:
-        return path in paths or os.path.basename(path) == name
+    Session -> archive, and the names that are none's.
+    """
+    called: dict[bytes, set[bytes]] = {}
+    for name in names:
+        for text in (name, os.path.join(root, name), os.path.abspath(name)):
+            called.setdefault(text, set()).add(name)
+    found: dict[bytes, bytes | None] = {}
+    known: set[bytes] = set()
+
+    def note(path: bytes, archive: bytes | None) -> None:
+        for text in (path, os.path.basename(path)):
+            if text in called:
+                found[path] = archive
+                known.update(called[text])
 
     for one in in_trash:
-        if is_it(one.session):
-            found[one.session] = None
+        note(one.session, None)
     for line in read_audit(root):
         if line.get("event") in ("archived", "trashed") and line.get("archive") is not None:
-            path = os.path.join(root, from_json_path(line["path"]))
-            if is_it(path):
-                found[path] = os.path.join(root, from_json_path(line["archive"]))
-    for path in paths:
-        session = archived_name(os.path.basename(path))
-        if not found and session is not None and os.path.isfile(path):
-            found[os.path.join(os.path.dirname(path), session)] = path
-    return found
+            note(os.path.join(root, from_json_path(line["path"])), os.path.join(root, from_json_path(line["archive"])))
+    for name in names:
+        for path in (os.path.join(root, name), os.path.abspath(name)):
+            session = archived_name(os.path.basename(path))
+            if name not in known and session is not None and os.path.isfile(path):
+                found[os.path.join(os.path.dirname(path), session)] = path
+                known.add(name)
+    return found, [name for name in names if name not in known]
