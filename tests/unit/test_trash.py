@@ -121,6 +121,11 @@ def test_what_is_kept_leaves_no_second_names(root: Path, live: Path, eng: str) -
     assert os.stat(live).st_nlink == 1 and os.listdir(place(root)) == [name(0)]
 
 
+def test_purging_is_slowed_down_too(root: Path, eng: str) -> None:
+    result = purge(os.fsencode(root), 1e10, RUN, engine=eng, max_ops=100, back_off=True)
+    assert result.counts == {"purged": 2} and result.seconds > 1, "some two hundred operations"
+
+
 def test_a_stopped_purge_prepares_nothing_more(root: Path, eng: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(purging, "SLICE", 1)
     control = purging.Control(on_outcomes=lambda outcomes: control.stop() if outcomes else None)

@@ -226,7 +226,17 @@ class _Night:
             check_trash(root)
         if policy.trash_days and self.execute and not watch.stopped:
             before = time.time() - policy.trash_days * _DAY
-            self.purged = purge(root, before, self.run, jobs=policy.jobs, engine=policy.engine, control=watch)
+            self.purged = purge(
+                root,
+                before,
+                self.run,
+                jobs=policy.jobs,
+                max_ops=policy.max_ops,
+                max_bytes_s=policy.max_bytes_s,
+                back_off=policy.back_off,
+                engine=policy.engine,
+                control=watch,
+            )
         if watch.stopped:
             return
         self.plan = todo = plan(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from runark.archive.audit import Audit
+from runark.archive.backoff import Backoff
 from runark.archive.control import Control, drive
 from runark.archive.result import Result, Tally
 from runark.archive.trash import Lying, give_way, lying, prepare_purge, tidy
@@ -25,13 +27,17 @@ def purge(
     run: str,
     *,
     jobs: int | None = None,
+    max_ops: float = 0.0,
+    max_bytes_s: float = 0.0,
+    back_off: bool = False,
     engine: str = "auto",
     control: Control | None = None,
 ) -> Result:
     """Remove the sessions that runs which began before then (seconds since 1970) brought into the trash.
 
     The caller holds the root. Each is compared with its archive first; one whose archive is gone or differs stays, and
-    is a problem of the result. Outcomes have the action `purged` and the path at which the session was.
+    is a problem of the result. Outcomes have the action `purged` and the path at which the session was. `max_ops`,
+    `max_bytes_s` and `back_off` are those of `archive`.
     """
     control = control or Control()
     worker = load(engine)
@@ -39,7 +45,11 @@ def purge(
     found = list(lying(root, before))
     by_path: dict[bytes, Lying] = {}
     given, progress = 0, Progress(0, 0, 0, 0)
-    with Audit(root, run, "purge", worker.name) as audit:
+    options = ArchiveOptions(jobs=jobs or default_jobs(root), max_ops=max_ops, max_bytes=max_bytes_s)
+    with (
+        Audit(root, run, "purge", worker.name) as audit,
+        Backoff(root, options.jobs) if back_off and found else nullcontext() as backoff,
+    ):
 
         def take(outcomes: Sequence[Outcome]) -> None:
             done = []
@@ -68,8 +78,10 @@ def purge(
             tally.add(stay)
             control.outcomes(stay)
             if todo:
-                options = ArchiveOptions(jobs=jobs or default_jobs(root))
-                progress = drive(worker.archive(todo, options), control, take, progress)
+                task = worker.archive(todo, options)
+                if backoff is not None:
+                    backoff.watch(task)
+                progress = drive(task, control, take, progress)
         audit.end(tally.counts, control.stopped)
     tally.notes.extend([audit.note] if audit.note else [])
     return tally.result(stopped=control.stopped, left=len(found) - given)
