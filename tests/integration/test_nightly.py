@@ -383,6 +383,17 @@ def test_one_root_does_not_keep_the_others(tmp_path: Path) -> None:
     assert b"wrong" in runark("nightly", wrong, "--execute").expect(2).err, "what needs a person is told on stderr"
 
 
+@pytest.mark.parametrize("planted", ["audit.jsonl", "nightly.json", "holder.json", "lock"])
+def test_a_pipe_does_not_hold_the_night_up(root: Path, planted: str) -> None:
+    (root / ".runark").mkdir()
+    os.mkfifo(root / ".runark" / planted)
+    command = [executable(), "nightly", root, "--execute", "-q"]
+    done = subprocess.run(command, env=clean_environment(), capture_output=True, timeout=30, check=False)
+    assert done.returncode == 0 and len(archives(root)) == 28, done
+    if planted == "audit.jsonl":
+        assert b"not written" in done.stderr
+
+
 def test_metrics_that_cannot_be_written_do_not_hide_the_night(root: Path, tmp_path: Path) -> None:
     done = runark("nightly", root, "--execute", "--json", "--metrics", tmp_path / "gone" / "m.prom").expect(1)
     assert done.json()["roots"][0]["archived"]["counts"] == {"archived": 28}

@@ -100,7 +100,8 @@ class Audit:
         path = os.path.join(self.root, b".runark", NAME)
         try:
             if self._handle < 0:
-                flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+                # Not to wait for a reader if somebody has put a pipe there.
+                flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
                 self._handle = os.open(path, flags, 0o644)
             while data:
                 data = data[os.write(self._handle, data) :]

@@ -299,7 +299,9 @@ class _Night:
 def _read_state(root: bytes) -> dict[str, Any]:
     """What the last run left; nothing if there was none, or nobody can read it."""
     try:
-        with open(os.path.join(root, DIRECTORY, _STATE), "rb") as stream:
+        # Nothing a user may have put there, a link or a pipe, is to hold the run up.
+        handle = os.open(os.path.join(root, DIRECTORY, _STATE), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(handle, "rb") as stream:
             state = json.loads(stream.read(1 << 16))
     except (OSError, ValueError):
         return {}
