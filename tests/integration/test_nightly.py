@@ -468,6 +468,20 @@ def test_apply_does_exactly_the_plan(eng: list[str], root: Path, tmp_path: Path)
     assert runark("apply", *eng, paper, "--json").expect(3).json()["counts"] == {"changed": 3, "skipped": 2}
 
 
+@pytest.mark.mounts
+def test_a_plan_across_file_systems(tmp_path: Path) -> None:
+    from support.privileges import mounted
+
+    root = tmp_path / "out"
+    many(root, 2)
+    (root / "inner").mkdir()
+    with mounted(root / "inner") as place:
+        many(place, 2, start=2)
+        runark("archive", root, "--cross-file-systems", "--plan-out", tmp_path / "p.json").ok()
+        runark("apply", tmp_path / "p.json").ok()
+        assert len(list(root.rglob("*.tar.gz"))) == 4
+
+
 def test_a_dry_run_of_a_plan_as_json(root: Path, tmp_path: Path) -> None:
     runark("archive", root, "--plan-out", tmp_path / "p.json").ok()
     done = runark("apply", tmp_path / "p.json", "--dry-run", "--json").ok().json()
