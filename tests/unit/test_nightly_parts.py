@@ -77,6 +77,20 @@ def test_until_is_the_next_such_time() -> None:
     assert seconds(Budget.of(until=f"{tomorrow:%Y-%m-%d %H:%M:%S}")) == pytest.approx(86_400, abs=3700)
 
 
+def test_until_in_the_hour_that_comes_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = 1792886400 + 600, 1792890000 + 600  # 02:10 twice, on 2026-10-25 in Berlin
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        for now in (first, second):
+            monkeypatch.setattr(time, "time", lambda now=now: float(now))
+            budget = Budget.of(until="02:30")
+            assert budget.ends is not None and 1199 < budget.ends - budget.began < 1201
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 @pytest.mark.parametrize(
     ("span", "until", "said"),
     [
