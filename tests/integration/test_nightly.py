@@ -394,6 +394,16 @@ def test_a_pipe_does_not_hold_the_night_up(root: Path, planted: str) -> None:
         assert b"not written" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "state", ['{"candi', '{"candidates": 1' + "0" * 400 + "}", "[" * 50_000, '{"candidates": "x"}']
+)
+def test_a_broken_state_does_not_end_the_night(root: Path, state: str) -> None:
+    (root / ".runark").mkdir()
+    (root / ".runark" / "nightly.json").write_text(state)
+    runark("nightly", root, "--execute").ok()
+    assert json.loads((root / ".runark" / "nightly.json").read_text())["candidates"] == 28
+
+
 def test_metrics_that_cannot_be_written_do_not_hide_the_night(root: Path, tmp_path: Path) -> None:
     done = runark("nightly", root, "--execute", "--json", "--metrics", tmp_path / "gone" / "m.prom").expect(1)
     assert done.json()["roots"][0]["archived"]["counts"] == {"archived": 28}

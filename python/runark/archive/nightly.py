@@ -303,9 +303,10 @@ def _read_state(root: bytes) -> dict[str, Any]:
         handle = os.open(os.path.join(root, DIRECTORY, _STATE), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with open(handle, "rb") as stream:
             state = json.loads(stream.read(1 << 16))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return state if isinstance(state, dict) and isinstance(state.get("candidates"), int) else {}
+    candidates = state.get("candidates") if isinstance(state, dict) else None
+    return state if isinstance(candidates, int) and candidates < 1 << 63 else {}
 
 
 def _write_state(root: bytes, state: dict[str, Any]) -> None:
