@@ -47,6 +47,8 @@ class Document:
             raise self.complaint(node, key, f"must be a mapping with {', '.join(sorted(allowed))}")
         entries: dict[str, Node] = {}
         for name, value in node.value:
+            if not isinstance(name, yaml.ScalarNode):
+                raise self.complaint(name, key, "a key must be a text")
             if name.value not in allowed:
                 raise self.complaint(name, f"{key}.{name.value}", f"unknown key; known: {', '.join(sorted(allowed))}")
             if name.value in entries:
@@ -114,6 +116,8 @@ def load(path: bytes) -> Document:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark is not None else ""
         raise ConfigError(f"{shown}{line}: not valid YAML: {getattr(error, 'problem', None) or error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{shown}: too deeply nested; is it the right file?") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{shown}: not UTF-8 at byte {error.start}") from error
     document = Document(shown, {})

@@ -127,6 +127,11 @@ def test_variables_in_roots(root: Path, tmp_path: Path) -> None:
         ("nightly:\n  status: success\n  status: error\n", "line 3, nightly.status: stands here twice"),
         ("nightly:\n  execute: true\n", "unknown key"),
         ("nightly: 3\n", "must be a mapping"),
+        ("nightly:\n  ? [older-than]\n  : 3\n", "line 2, nightly: a key must be a text"),
+        ("nightly:\n  max-bytes: +2T\n", "nightly.max-bytes"),
+        ("nightly:\n  max-bytes-per-s: -2M\n", "nightly.max-bytes-per-s"),
+        ("nightly:\n  max-growth: nan\n", "nightly.max-growth"),
+        ("nightly: " + "[" * 5000, "too deeply nested"),
         ("nigthly: {}\n", "unknown key"),
         ("nightly: [\n", "not valid YAML"),
     ],
@@ -151,9 +156,30 @@ def test_config(root: Path, tmp_path: Path) -> None:
     for text in (shown, re.sub(r"(?m)^  # (.*: (?!null$))", r"  \1", shown)):
         other.write_text("".join(line + "\n" for line in text.splitlines() if not line.endswith("null")))
         runark("config", "check", other).ok()
+    policy.write_text("nightly:\n  as-owner: no\n  quiet: on\n")
+    other.write_bytes(shown := runark("config", "show", policy).ok().out)
+    assert b"\n  as-owner: false\n" in shown and runark("config", "show", other).ok().out == shown
     missing = config(tmp_path / "q.yaml", roots=[str(tmp_path / "gone")])
     assert b"is not there" in runark("config", "check", missing).expect(10).err
     assert b"name a file" in runark("config", "check", cwd=tmp_path).expect(2).err
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"format": "tar.zst", "level": 40}, "not level 40"),
+        ({"level": 12}, "not level 12"),
+        ({"min-depth": 5, "max-depth": 2}, "at least 5 and at most 2"),
+        ({"size": ["+5M", "-1M"]}, "no size is at least"),
+        ({"layout": ["nosuch"]}, "no layout is called 'nosuch'"),
+    ],
+)
+def test_keys_that_make_no_sense_together(root: Path, tmp_path: Path, keys: dict[str, Any], said: str) -> None:
+    """What the night would refuse is found by `config check`."""
+    policy = config(tmp_path / "p.yaml", roots=[str(root)], **keys)
+    assert said in runark("config", "check", policy).expect(2).err.decode()
+    done = runark("nightly", "--config", policy, "--execute").expect(2)
+    assert said in done.err.decode() and not archives(root)
 
 
 # ------------------------------------------------------------------------------------------------ stopping, going on
@@ -181,6 +207,39 @@ def test_max_bytes_goes_over_all_roots(tmp_path: Path) -> None:
         runark("nightly", tmp_path / "a", tmp_path / "b", "--execute", "--max-bytes", "6k", "--json").expect(75).json()
     )
     assert [night["archived"]["counts"] for night in done["roots"]] == [{"archived": 4}, {"archived": 2}]
+
+
+@pytest.mark.parametrize("trash", [(), ("--trash-days", 3)])
+def test_max_sessions_goes_over_all_roots(tmp_path: Path, trash: tuple[str | int, ...]) -> None:
+    roots = tmp_path / "a", tmp_path / "b"
+    for one in roots:
+        many(one, 4)
+    planned = runark("nightly", *roots, "--max-sessions", 6, "--json", *trash).ok().json()
+    assert [night["plan"]["sessions"] for night in planned["roots"]] == [4, 2]
+    runark("nightly", *roots, "--execute", "--max-sessions", 6, *trash).expect(75)
+    assert [len(list(one.glob("*.tar.gz"))) for one in roots] == [4, 2]
+
+
+def test_a_session_larger_than_the_budget_goes_alone(tmp_path: Path) -> None:
+    roots = tmp_path / "a", tmp_path / "b"
+    for number, one in enumerate(roots):
+        one.mkdir()
+        make(one / name(number), {"f": b"x" * 1000})
+    runark("nightly", *roots, "--execute", "--max-bytes", "1500b").expect(75)
+    assert [len(list(one.glob("*.tar.gz"))) for one in roots] == [1, 0]
+    runark("nightly", *roots, "--execute", "--max-bytes", "500b").ok()
+    assert [len(list(one.glob("*.tar.gz"))) for one in roots] == [1, 1]
+
+
+def test_a_stop_file_in_one_of_several_roots(tmp_path: Path) -> None:
+    roots = tmp_path / "a", tmp_path / "b"
+    for one in roots:
+        many(one, 2)
+    (roots[0] / ".runark").mkdir()
+    (roots[0] / ".runark" / "STOP").touch()
+    done = runark("nightly", *roots, "--execute", "--json").expect(75).json()
+    assert done["stopped"] == "STOP"
+    assert [len(list(one.glob("*.tar.gz"))) for one in roots] == [0, 2], "the other one has its turn"
 
 
 @pytest.fixture
@@ -322,6 +381,43 @@ def test_one_root_does_not_keep_the_others(tmp_path: Path) -> None:
     kinds = [night["error"] and night["error"]["kind"] for night in done["roots"]]
     assert kinds == ["RootLocked", "UnsafePath", "SourceMissing", None]
     assert len(list(good.glob("*.tar.gz"))) == 3 and not list(locked.glob("*.tar.gz"))
+    assert b"wrong" in runark("nightly", wrong, "--execute").expect(2).err, "what needs a person is told on stderr"
+
+
+@pytest.mark.parametrize("planted", ["audit.jsonl", "nightly.json", "holder.json", "lock"])
+def test_a_pipe_does_not_hold_the_night_up(root: Path, planted: str) -> None:
+    (root / ".runark").mkdir()
+    os.mkfifo(root / ".runark" / planted)
+    command = [executable(), "nightly", root, "--execute", "-q"]
+    done = subprocess.run(command, env=clean_environment(), capture_output=True, timeout=30, check=False)
+    assert done.returncode == 0 and len(archives(root)) == 28, done
+    if planted == "audit.jsonl":
+        assert b"not written" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "state", ['{"candi', '{"candidates": 1' + "0" * 400 + "}", "[" * 50_000, '{"candidates": "x"}']
+)
+def test_a_broken_state_does_not_end_the_night(root: Path, state: str) -> None:
+    (root / ".runark").mkdir()
+    (root / ".runark" / "nightly.json").write_text(state)
+    runark("nightly", root, "--execute").ok()
+    assert json.loads((root / ".runark" / "nightly.json").read_text())["candidates"] == 28
+
+
+def test_metrics_that_cannot_be_written_do_not_hide_the_night(root: Path, tmp_path: Path) -> None:
+    done = runark("nightly", root, "--execute", "--json", "--metrics", tmp_path / "gone" / "m.prom").expect(1)
+    assert done.json()["roots"][0]["archived"]["counts"] == {"archived": 28}
+    assert b"cannot write metrics" in done.err
+
+
+@pytest.mark.parametrize("keep", [("--keep-last", 1), ("--keep-within", "10d")])
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/New_York"])
+def test_a_session_of_the_year_one(tmp_path: Path, keep: tuple[str, str | int], zone: str) -> None:
+    """What a user calls a directory does not end everybody's night."""
+    for year in ("0001Y-01M-01D", "9999Y-12M-31D"):
+        (tmp_path / f"{year}-00h00m00s_AAAA").mkdir()
+    runark("nightly", tmp_path, *keep, TZ=zone).ok()
 
 
 # ------------------------------------------------------------------------------------------------ caps
@@ -400,6 +496,26 @@ def test_apply_does_exactly_the_plan(eng: list[str], root: Path, tmp_path: Path)
     assert done["counts"] == {"archived": 1, "changed": 3, "skipped": 1}, done
     assert archives(root) == {f"FINISHED_SUCCESS/{name(1)}", f"FINISHED_SUCCESS/{name(5)}"}
     assert runark("apply", *eng, paper, "--json").expect(3).json()["counts"] == {"changed": 3, "skipped": 2}
+
+
+@pytest.mark.mounts
+def test_a_plan_across_file_systems(tmp_path: Path) -> None:
+    from support.privileges import mounted
+
+    root = tmp_path / "out"
+    many(root, 2)
+    (root / "inner").mkdir()
+    with mounted(root / "inner") as place:
+        many(place, 2, start=2)
+        runark("archive", root, "--cross-file-systems", "--plan-out", tmp_path / "p.json").ok()
+        runark("apply", tmp_path / "p.json").ok()
+        assert len(list(root.rglob("*.tar.gz"))) == 4
+
+
+def test_a_dry_run_of_a_plan_as_json(root: Path, tmp_path: Path) -> None:
+    runark("archive", root, "--plan-out", tmp_path / "p.json").ok()
+    done = runark("apply", tmp_path / "p.json", "--dry-run", "--json").ok().json()
+    assert (done["what"], done["sessions"]) == ("plan-file", 28) and not archives(root)
 
 
 def test_an_edited_plan_is_refused(root: Path, tmp_path: Path) -> None:

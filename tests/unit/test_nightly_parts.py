@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import time
@@ -18,6 +20,7 @@ from runark.archive.nightly import Night, RootNight
 from runark.archive.plan import Plan, plan
 from runark.archive.retention import Keep, script_of
 from runark.archive.watch import Budget, Watch, stop_file
+from runark.cli.main import main
 from runark.engine.protocol import Outcome, Progress
 from runark.errors import CapReached, InvalidArgument, UnsafePath
 from runark.report.metrics import metric_lines, write_metrics
@@ -74,6 +77,20 @@ def test_until_is_the_next_such_time() -> None:
     assert seconds(Budget.of(until=f"{tomorrow:%Y-%m-%d %H:%M:%S}")) == pytest.approx(86_400, abs=3700)
 
 
+def test_until_in_the_hour_that_comes_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = 1792886400 + 600, 1792890000 + 600  # 02:10 twice, on 2026-10-25 in Berlin
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        for now in (first, second):
+            monkeypatch.setattr(time, "time", lambda now=now: float(now))
+            budget = Budget.of(until="02:30")
+            assert budget.ends is not None and 1199 < budget.ends - budget.began < 1201
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 @pytest.mark.parametrize(
     ("span", "until", "said"),
     [
@@ -127,6 +144,14 @@ def test_the_outer_control_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (other.stopped, other.stopping) == ("interrupted", "now")
 
 
+def test_a_watch_looks_whenever_it_is_asked() -> None:
+    """Records are read without an engine that could be asked how far it is."""
+    watch = Watch(outer := Control())
+    assert not watch.stopped
+    outer.stop("terminated", gently=True)
+    assert watch.stopped == "terminated"
+
+
 # ------------------------------------------------------------------------------------------------ caps
 
 
@@ -169,9 +194,19 @@ def test_a_jump_is_refused(tmp_path: Path) -> None:
     check_caps(found, Caps(), None)
 
 
+def test_what_a_killed_run_left_is_no_live_session(tmp_path: Path) -> None:
+    many(tmp_path, 2)
+    (tmp_path / f".{name(2)}.removing-0123456789abcdef").mkdir()
+    found = planned(tmp_path)
+    assert found.resumed == {"S3": 1}
+    check_caps(found, Caps(percent=100), None)
+    with pytest.raises(CapReached, match="2 of 2 live"):
+        check_caps(found, Caps(percent=99), None)
+
+
 def test_growth() -> None:
     assert parse_growth("none") is None and parse_growth("2.5") == 2.5
-    for text in ("0", "many", ""):
+    for text in ("0", "many", "", "nan"):
         with pytest.raises(InvalidArgument, match="max-growth"):
             parse_growth(text)
     for caps in (Caps(remove=-1), Caps(percent=101), Caps(growth=0.5)):
@@ -314,6 +349,20 @@ def test_metrics(tmp_path: Path) -> None:
     assert 'kind="CapReached"} 1' in second and "_last_run_exit_code 4\n" in second
     assert os.listdir(tmp_path).count("m.prom") == 1 and not list(tmp_path.glob("m.prom.*"))
     assert not any(line.startswith("runark_nightly_last_success") for line in metric_lines(broken, 4, None))
+
+
+def test_a_root_that_cannot_be_locked_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(_handle: int, _how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    many(tmp_path, 1)
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(SystemExit):
+        main(["nightly", str(tmp_path), "--execute", "-q", "--nice", "0", "--usual-io"])
+    out, err = capsys.readouterr()
+    assert not out and "cannot be locked (No locks available)" in err
 
 
 def test_night_as_json(tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ Where the file cannot be written (no room, no right) the run says so and goes on
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
+import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
@@ -100,9 +102,13 @@ class Audit:
         path = os.path.join(self.root, b".runark", NAME)
         try:
             if self._handle < 0:
-                flags = os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+                # Not to wait for a reader if somebody has put a pipe there.
+                flags = os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
                 self._handle = os.open(path, flags, 0o644)
-                size = os.fstat(self._handle).st_size
+                status = os.fstat(self._handle)
+                if not stat.S_ISREG(status.st_mode):
+                    raise OSError(errno.EINVAL, "it is no file; remove it")
+                size = status.st_size
                 if size and os.pread(self._handle, 1, size - 1) != b"\n":  # torn by a crash, or for lack of room
                     data = b"\n" + data
             while data:

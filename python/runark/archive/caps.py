@@ -40,7 +40,7 @@ class Caps:
             raise InvalidArgument(f"max-remove is {self.remove}; give 0 or more")
         if self.percent is not None and not 0 <= self.percent <= 100:
             raise InvalidArgument(f"max-remove-percent is {self.percent:g}; give 0 to 100")
-        if self.growth is not None and self.growth < 1:
+        if self.growth is not None and not self.growth >= 1:
             raise InvalidArgument(f"max-growth is {self.growth:g}; give 1 or more, or none")
 
 
@@ -73,9 +73,10 @@ def check_caps(plan: Plan, caps: Caps, last: int | None) -> None:
             " Look at the plan, then raise the cap or narrow the filters"
         )
     live = sum(kind == 0 for kind in plan.scan.columns.kind)
-    if caps.percent is not None and number > live * caps.percent / 100:
+    going = sum(row >= 0 for row in plan.jobs.rows)  # not those of which a killed run has left only a tombstone
+    if caps.percent is not None and going > live * caps.percent / 100:
         raise CapReached(
-            f"{where}: {number:,} of {live:,} live sessions would be removed, --max-remove-percent is"
+            f"{where}: {going:,} of {live:,} live sessions would be removed, --max-remove-percent is"
             f" {caps.percent:g}; nothing was touched. Look at the plan, then raise the cap or narrow the filters"
         )
     candidates = number + plan.left

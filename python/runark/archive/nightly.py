@@ -10,11 +10,13 @@ time is over is found again by the next run; there is nothing else to be resumed
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
+from array import array
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from runark.archive.archive import MAX_FAILURES, archive, check_options
@@ -75,7 +77,7 @@ class Policy:
         self.caps.check()
         if self.drill < 0:
             raise InvalidArgument(f"drill is {self.drill}; give 0 (no drill) or more")
-        if self.trash_days < 0:
+        if not self.trash_days >= 0 or math.isinf(self.trash_days):
             raise InvalidArgument(f"trash-days is {self.trash_days:g}; give 0 (no trash) or more")
 
 
@@ -91,6 +93,8 @@ class RootNight:
     drilled: Result | None = None
     error: RunarkError | None = None
     """Why nothing, or nothing more, was done."""
+    notes: tuple[str, ...] = ()
+    """About the lock."""
 
     @property
     def parts(self) -> tuple[Result, ...]:
@@ -109,6 +113,7 @@ class RootNight:
             "purged": None if self.purged is None else self.purged.to_json(),
             "drilled": None if self.drilled is None else self.drilled.to_json(),
             "error": None if self.error is None else {"kind": type(self.error).__name__, "message": str(self.error)},
+            "notes": list(self.notes),
         }
 
 
@@ -167,16 +172,24 @@ def nightly(
     done: list[RootNight] = []
     sessions, content, stopped = policy.max_sessions, policy.max_bytes, ""
     for root in roots:
-        if stopped and stopped != "STOP":  # the file is that of one root
-            break
         night = _Night(policy, execute, run, budget, control, sessions, content)
         done.append(night.work(root))
-        stopped = night.stopped
-        if done[-1].archived is not None:
-            sessions = None if sessions is None else max(0, sessions - done[-1].archived.counts.get("archived", 0))
-            content = None if content is None else max(0, content - done[-1].archived.bytes_in)
+        stopped = stopped or night.stopped
+        number, size = _used(done[-1])
+        sessions = None if sessions is None else max(0, sessions - number)
+        content = None if content is None else max(0, content - size)
+        if night.stopped not in ("", "STOP", "lock"):  # file and lock are those of one root
+            break
     left = sum(root.archived.left for root in done if root.archived is not None)
     return Night(run, execute, tuple(done), began, time.monotonic() - clock, stopped, left)
+
+
+def _used(root: RootNight) -> tuple[int, int]:
+    """Sessions and bytes of files that went, or would go, in this root."""
+    if root.archived is not None:
+        counts = root.archived.counts
+        return counts.get("archived", 0) + counts.get("trashed", 0), root.archived.bytes_in
+    return (len(root.plan.jobs), root.plan.sum("size")) if root.plan is not None and root.error is None else (0, 0)
 
 
 class _Night:
@@ -199,6 +212,7 @@ class _Night:
         self.archived: Result | None = None
         self.purged: Result | None = None
         self.drilled: Result | None = None
+        self.notes: tuple[str, ...] = ()
 
     def work(self, given: PathLike) -> RootNight:
         error: RunarkError | None = None
@@ -209,7 +223,7 @@ class _Night:
             with ExitStack() as stack:
                 watch = Watch(self.control, (root,), self.budget)
                 if self.execute:
-                    stack.enter_context(lock_roots((root,), lambda: watch.stop("lock")))
+                    self.notes = stack.enter_context(lock_roots((root,), lambda: watch.stop("lock")))
                 try:
                     self._steps(root, watch)
                 finally:
@@ -218,7 +232,7 @@ class _Night:
             error = caught
         except OSError as caught:
             error = OperationFailed(f"{escape(root)}: {caught.strerror or caught}")
-        return RootNight(root, self.plan, self.archived, self.purged, self.drilled, error)
+        return RootNight(root, self.plan, self.archived, self.purged, self.drilled, error, self.notes)
 
     def _steps(self, root: bytes, watch: Watch) -> None:
         policy = self.policy
@@ -254,6 +268,9 @@ class _Night:
         )
         if todo.scan.stopped:
             return
+        if self.max_bytes != policy.max_bytes and todo.sum("size") > (self.max_bytes or 0):
+            # A session larger than all that is allowed goes as the only one of the run, and others have gone.
+            self.plan = todo = replace(todo, jobs=todo.jobs.only(array("q")), left=todo.left + len(todo.jobs))
         check_place(todo, root, policy.allow_mount_point)
         state = _read_state(root)
         check_caps(todo, policy.caps, state.get("candidates"))
@@ -293,11 +310,14 @@ class _Night:
 def _read_state(root: bytes) -> dict[str, Any]:
     """What the last run left; nothing if there was none, or nobody can read it."""
     try:
-        with open(os.path.join(root, DIRECTORY, _STATE), "rb") as stream:
+        # Nothing a user may have put there, a link or a pipe, is to hold the run up.
+        handle = os.open(os.path.join(root, DIRECTORY, _STATE), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(handle, "rb") as stream:
             state = json.loads(stream.read(1 << 16))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return state if isinstance(state, dict) and isinstance(state.get("candidates"), int) else {}
+    candidates = state.get("candidates") if isinstance(state, dict) else None
+    return state if isinstance(candidates, int) and candidates < 1 << 63 else {}
 
 
 def _write_state(root: bytes, state: dict[str, Any]) -> None:

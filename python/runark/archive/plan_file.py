@@ -40,6 +40,7 @@ class PlanFile:
     layouts: tuple[str, ...]
     config: bytes | None
     older_than_ns: int | None
+    one_file_system: bool
     format: str
     level: int | None
     keep_source: bool
@@ -76,6 +77,7 @@ def write_plan(
         "config": None if config is None else json_path(os.path.abspath(to_bytes(config))),
         "made_ns": todo.scan.now_ns,
         "older_than_ns": todo.scan.older_than_ns,
+        "one_file_system": todo.scan.filters.one_file_system,
         "format": format,
         "level": level,
         "keep_source": keep_source,
@@ -126,6 +128,7 @@ def _parsed(document: dict[str, Any]) -> PlanFile:
         layouts=tuple(document["layouts"]),
         config=None if document["config"] is None else from_json_path(document["config"]),
         older_than_ns=document["older_than_ns"],
+        one_file_system=document.get("one_file_system", True),
         format=document["format"],
         level=document["level"],
         keep_source=document["keep_source"],
@@ -153,7 +156,7 @@ def apply_plan(
     since = None if paper.older_than_ns is None else f"@{paper.older_than_ns // 10**9}.{paper.older_than_ns % 10**9:09}"
     found = plan(
         *paper.roots,
-        filters=Filters(older_than=since),
+        filters=Filters(older_than=since, one_file_system=paper.one_file_system),
         layouts=paper.layouts,
         config=paper.config,
         jobs=jobs,

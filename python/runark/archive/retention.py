@@ -8,6 +8,7 @@ which the engine sees.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Sequence
@@ -88,7 +89,10 @@ def _newest(scan: Scan, number: int) -> set[int]:
 def _begun(scan: Scan, row: int) -> int:
     """In nanoseconds since 1970."""
     when = started(_layout(scan, row), scan.path(row))
-    return scan.column("mtime_ns")[row] if when is None else int(when.timestamp()) * _SECOND
+    if when is not None:
+        with contextlib.suppress(ValueError, OverflowError):  # the year 1 in some zones
+            return int(when.timestamp()) * _SECOND
+    return scan.column("mtime_ns")[row]
 
 
 def _tags(scan: Scan, row: int) -> list[bytes]:

@@ -81,6 +81,7 @@ def _until(text: str, now: float) -> float:
         return at
     today = datetime.fromtimestamp(now)
     at_day = datetime.combine(today.date(), of_day)
+    at_day = at_day.replace(fold=today.fold)  # a time that comes twice tonight
     return (at_day if at_day > today else at_day + timedelta(days=1)).timestamp()
 
 
@@ -99,6 +100,11 @@ class Watch(Control):
         self._looked = 0.0
         self._heard: float | None = None
         self._check()
+
+    @property
+    def stopped(self) -> str:
+        self._check()  # also where no engine is asked how far it is, as when records are read
+        return self._stopped
 
     @property
     def budget(self) -> Budget:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
 from runark.archive.plan_file import apply_plan as run
@@ -10,7 +12,7 @@ from runark.cli import exit_codes
 from runark.cli.options import events_option, json_option
 from runark.cli.work import finish, show_result, tell, working
 from runark.engine import ENGINES
-from runark.names import escape
+from runark.names import escape, json_path
 
 __all__ = ["apply"]
 
@@ -37,6 +39,11 @@ def apply(
     """Archive exactly the sessions of PLAN that are as they were when it was made. An edited PLAN is refused."""
     paper = read_plan(plan)
     if dry_run:
+        if as_json:
+            head = {"schema": 1, "what": "plan-file", "roots": [json_path(root) for root in paper.roots]}
+            text = {**head, "sessions": len(paper.sessions), "format": paper.format, "sha256": paper.sha256}
+            print(json.dumps(text, separators=(",", ":")))
+            return
         roots = ", ".join(escape(root) for root in paper.roots)
         print(f"{len(paper.sessions):,} sessions below {roots}, as {paper.format}; SHA-256 {paper.sha256}")
         tell("nothing was changed")

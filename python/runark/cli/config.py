@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import Any
 
 import click
 
 from runark import configuration
+from runark.archive.archive import check_options
+from runark.archive.filters import Filters
 from runark.archive.guard import cwd
 from runark.cli import exit_codes
 from runark.cli.nightly import nightly
 from runark.cli.policy import read_policy, settings_of
-from runark.errors import ConfigError
-from runark.layouts import load_config
+from runark.errors import ConfigError, InvalidArgument
+from runark.layouts import Layout, choose, load_config
 from runark.names import escape
 
 __all__ = ["config"]
@@ -32,6 +35,7 @@ def check(file: bytes | None) -> None:
     path = _path(file)
     layouts = load_config(path)
     values = _values(path)
+    _together(path, values, layouts)
     missing = [root for root in values.get("root", ()) if not os.path.isdir(root)]
     for root in missing:
         print(f"{escape(path)}: the root {escape(root)} is not there", file=sys.stderr)
@@ -55,6 +59,17 @@ def show(file: bytes | None) -> None:
             print(f"  {key}: {_yaml(_plain(values[name]))}")
         else:
             print(f"  # {key}: {_yaml(_default(setting.option))}")
+
+
+def _together(path: bytes, values: dict[str, Any], layouts: tuple[Layout, ...]) -> None:
+    """What each flag takes by itself may still make no sense together. Raises `ConfigError`."""
+    fields = {name: values[name] for name in Filters.__dataclass_fields__ if name in values}
+    try:
+        check_options(values.get("format_", "tar.gz"), values.get("level"), 1, False, "hash")
+        Filters(**fields).spec((), (), now_ns=time.time_ns(), jobs=1, measure=False)
+        choose(values.get("layout", ()), layouts)
+    except InvalidArgument as error:
+        raise ConfigError(f"{escape(path)}, nightly: {error}") from error
 
 
 def _path(file: bytes | None) -> bytes:

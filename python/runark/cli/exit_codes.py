@@ -69,7 +69,7 @@ _GRAVEST = (CAP, FATAL, USAGE, NO_ROOT, LOCKED, PARTIAL, WORK_LEFT, OK)
 
 def of_night(night: Night) -> int:
     """The gravest of the codes of its roots."""
-    codes = {WORK_LEFT if night.stopped else OK}
+    codes = {LOCKED if night.stopped == "lock" else WORK_LEFT if night.stopped else OK}
     for root in night.roots:
         codes.update(map(of_result, root.parts))
         if root.error is not None:

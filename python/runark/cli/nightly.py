@@ -16,7 +16,7 @@ from runark.archive.filters import Filters
 from runark.archive.nightly import Night, Policy
 from runark.archive.nightly import nightly as run
 from runark.archive.retention import Keep
-from runark.archive.sizes import parse_size
+from runark.archive.sizes import parse_bytes
 from runark.archive.watch import Budget
 from runark.cli import exit_codes
 from runark.cli.load import be_nice
@@ -30,9 +30,8 @@ from runark.cli.options import (
     paths_argument,
 )
 from runark.cli.policy import config_option
-from runark.cli.work import finish, tell, tell_faults, tell_problems, working
+from runark.cli.work import ending, finish, tell, tell_faults, tell_problems, working
 from runark.engine.protocol import FORMATS
-from runark.errors import InvalidArgument
 
 __all__ = ["nightly"]
 
@@ -174,7 +173,7 @@ def nightly(
         level=level,
         verify=verify,
         max_sessions=max_sessions,
-        max_bytes=None if max_bytes is None else _size(max_bytes),
+        max_bytes=None if max_bytes is None else parse_bytes(max_bytes),
         max_failures=max_failures,
         caps=Caps(max_remove, max_remove_percent, parse_growth(max_growth)),
         allow_mount_point=allow_mount_point,
@@ -195,11 +194,11 @@ def nightly(
     with working(common.quiet, events=events if execute else None, budget=True) as work:
         night = run(roots, policy, execute=execute, budget=budget, control=work.control)
     code = exit_codes.of_night(night)
+    _show(night, as_json, common.quiet)
     if metrics is not None and execute:
         from runark.report.metrics import write_metrics
 
-        write_metrics(metrics, night, code)
-    _show(night, as_json, common.quiet)
+        write_metrics(metrics, night, ending(code, work.signals))
     finish(code, work.signals)
 
 
@@ -210,7 +209,9 @@ def _show(night: Night, as_json: bool, quiet: bool) -> None:
             tell_faults(root.plan.faults)
         for part in root.parts:
             tell_problems(part)
-        if root.error is not None and (quiet or as_json):
+        for note in root.notes:
+            tell(note)
+        if root.error is not None:
             tell(f"error: {root.error}")
     if as_json:
         json.dump(night.to_json(), sys.stdout, separators=(",", ":"))
@@ -221,13 +222,6 @@ def _show(night: Night, as_json: bool, quiet: bool) -> None:
         write_lines(sys.stdout, night_lines(night))
         if not night.executed:
             tell("nothing was changed; add --execute to do it")
-
-
-def _size(text: str) -> int:
-    least, most = parse_size(text)
-    if least is None or most is None:
-        raise InvalidArgument(f"--max-bytes: {text!r}: write a size without sign: 500G, 2T")
-    return most
 
 
 def _job_end() -> float | None:

@@ -24,7 +24,7 @@ from runark import configuration, patterns
 from runark.archive.caps import parse_growth
 from runark.archive.guard import cwd
 from runark.archive.owners import parse_owner
-from runark.archive.sizes import parse_size
+from runark.archive.sizes import parse_bytes, parse_size
 from runark.archive.timespec import parse_age, parse_time
 from runark.archive.watch import Budget
 from runark.configuration import Document
@@ -50,8 +50,8 @@ _CHECKS: dict[str, Callable[[str], object]] = {
     "changed-before": lambda text: parse_time(text, _now()),
     "changed-within": lambda text: parse_time(text, _now()),
     "size": parse_size,
-    "max-bytes": parse_size,
-    "max-bytes-per-s": parse_size,
+    "max-bytes": parse_bytes,
+    "max-bytes-per-s": parse_bytes,
     "owner": parse_owner,
     "glob": patterns.glob,
     "exclude": patterns.glob,
@@ -96,7 +96,7 @@ class Setting:
         try:
             if self.key in _CHECKS:
                 _CHECKS[self.key](text)
-            return text if self.option.is_flag else kind.convert(text, self.option, ctx)
+            return kind.convert(text, self.option, ctx)
         except InvalidArgument as error:
             raise document.complaint(node, where, str(error)) from error
         except click.BadParameter as error:

@@ -15,7 +15,7 @@ from runark.cli.progress import Display
 from runark.cli.signals import Signals
 from runark.engine.protocol import Fault, Outcome
 
-__all__ = ["Work", "finish", "show_result", "tell", "tell_faults", "tell_problems", "working"]
+__all__ = ["Work", "ending", "finish", "show_result", "tell", "tell_faults", "tell_problems", "working"]
 
 _OPEN_FILES = 65_536
 
@@ -103,9 +103,14 @@ def show_result(result: Result, as_json: bool, quiet: bool) -> None:
         write_lines(sys.stdout, result_lines(result))
 
 
+def ending(code: int, signals: Signals) -> int:
+    """The exit code: this one, or that of the signal that came."""
+    return SIGNALLED + signals.number if signals.number else code
+
+
 def finish(code: int, signals: Signals) -> None:
     """End the command with this code, or with that of the signal that came."""
     sys.stdout.flush()
     if signals.number:
         tell("interrupted: this is not all")
-    sys.exit(SIGNALLED + signals.number if signals.number else code)
+    sys.exit(ending(code, signals))

@@ -67,7 +67,7 @@ def metric_lines(night: Night, code: int, success: float | None) -> Iterator[str
         sums["bytes_written"].append((name, done.bytes_out if done else 0))
         freed = sum(part.inodes_freed for part in root.parts)
         sums["inodes_freed"].append((name, freed))
-        sums["backlog"].append((name, done.left if done else len(root.plan.jobs) if root.plan else 0))
+        sums["backlog"].append((name, done.left if done else len(root.plan.jobs) + root.plan.left if root.plan else 0))
     yield from _family("runark_nightly_sessions", "Sessions by what became of them.", sessions)
     yield from _family("runark_nightly_read_bytes", "Bytes of files that were archived.", sums["bytes_read"])
     yield from _family("runark_nightly_written_bytes", "Bytes of archives.", sums["bytes_written"])
