@@ -7,12 +7,10 @@ do not exist; with RUNARK_TEST_NATIVE=required in the environment they do, and f
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -23,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from runark import engine as engine_module
 from runark.engine.protocol import Engine
 from support import privileges, sessions, tools
+from support.engines import ENGINES, Pair
 
-NATIVE_REQUIRED = "RUNARK_TEST_NATIVE"
 PROFILE = "HYPOTHESIS_PROFILE"
 
 _common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
@@ -33,26 +31,9 @@ settings.register_profile("long", max_examples=1_000, **_common)  # type: ignore
 settings.load_profile(os.environ.get(PROFILE, "quick"))
 
 
-def _installed() -> list[str]:
-    engines = ["pure"]
-    if importlib.util.find_spec("runark._native") is not None or os.environ.get(NATIVE_REQUIRED) == "required":
-        engines.append("native")
-    return engines
-
-
-ENGINES = _installed()
-
-
 def _xattrs() -> bool:
     with tempfile.TemporaryDirectory() as directory:
         return sessions.supports(directory, "xattrs")
-
-
-class Pair(NamedTuple):
-    """Who archives and who restores."""
-
-    archiver: Engine
-    restorer: Engine
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -108,3 +89,9 @@ def pair(request: pytest.FixtureRequest) -> Pair:
 def engines() -> list[Engine]:
     """All installed engines at once, for tests that compare their answers."""
     return [engine_module.load(name) for name in ENGINES]
+
+
+@pytest.fixture(params=ENGINES)
+def eng(request: pytest.FixtureRequest) -> list[str]:
+    """`--engine` and its name, for the command: each installed engine in turn."""
+    return ["--engine", str(request.param)]

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from conftest import Pair
 from runark.engine.protocol import FORMATS, Engine, RestoreJob
 from support import tarbytes
 from support.drive import archive_all, archive_one, restore_all, restore_one, verify_one
+from support.engines import Pair
 from support.sessions import NAME, everything, many, plain
 from support.trees import Dir, File, Tree, assert_same, make, snapshot
 

@@ -16,17 +16,11 @@ from typing import Any
 
 import pytest
 
-from conftest import ENGINES
 from support import tarbytes
 from support.cli import clean_environment, executable, module, runark
+from support.engines import ENGINES
 from support.sessions import NAME, many, name, plain
 from support.trees import DEFAULT_MTIME_NS, Dir, File, Snapshot, Socket, Tree, assert_same, make, snapshot
-
-
-@pytest.fixture(params=ENGINES)
-def eng(request: pytest.FixtureRequest) -> list[str]:
-    """`--engine` and its name."""
-    return ["--engine", str(request.param)]
 
 
 @pytest.fixture

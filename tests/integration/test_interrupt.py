@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ENGINES
 from support.cli import clean_environment, executable, runark
 from support.sessions import many
 from support.trees import Snapshot, assert_same, snapshot
@@ -21,12 +20,6 @@ FORMAT = "tar.xz"
 """The slowest, so that a run lasts long enough to be stopped half way."""
 SUFFIX = f".{FORMAT}"
 EXECUTE = ("--execute", "--format", FORMAT)
-
-
-@pytest.fixture(params=ENGINES)
-def eng(request: pytest.FixtureRequest) -> list[str]:
-    """`--engine` and its name."""
-    return ["--engine", str(request.param)]
 
 
 def begin(*words: str | Path) -> subprocess.Popen[bytes]:

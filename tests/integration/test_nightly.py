@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from conftest import ENGINES
 from support.cli import Done, clean_environment, executable, runark
 from support.privileges import mounted
 from support.sessions import everything, many, name, plain
@@ -25,12 +24,6 @@ from support.trees import Snapshot, assert_same, make, snapshot
 
 OLD = "2001-01-01"
 SUFFIX = ".tar.gz"
-
-
-@pytest.fixture(params=ENGINES)
-def eng(request: pytest.FixtureRequest) -> list[str]:
-    """`--engine` and its name."""
-    return ["--engine", str(request.param)]
 
 
 @pytest.fixture

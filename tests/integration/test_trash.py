@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ENGINES
 from runark.archive import purge as purging
 from runark.archive import undo as undoing
 from runark.archive.archive import archive
@@ -16,6 +15,7 @@ from runark.archive.purge import purge
 from runark.archive.result import Result
 from runark.archive.trash import Lying, lying, prepare_purge
 from runark.archive.undo import plan_undo, undo
+from support.engines import ENGINES
 from support.sessions import many, name, plain
 from support.trees import Snapshot, assert_same, make, snapshot
 

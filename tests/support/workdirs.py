@@ -15,7 +15,7 @@ from runark.record import MARKER
 from runark.workdir import SessionDir
 from support.apart import child_environment
 
-__all__ = ["MARK", "aged", "ended", "held", "killed"]
+__all__ = ["MARK", "aged", "ended", "held", "killed", "talking"]
 
 MARK = os.fsdecode(MARKER)
 
@@ -44,6 +44,17 @@ def killed(base: Path) -> Path:
         return path
 
 
+def talking(code: str) -> subprocess.Popen[str]:
+    """A process of this interpreter, with pipes to and from it."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=child_environment(),
+    )
+
+
 @contextmanager
 def held(base: Path) -> Iterator[Path]:
     """A session of another process, which is killed at the end."""
@@ -51,13 +62,7 @@ def held(base: Path) -> Iterator[Path]:
         "import sys; from runark.workdir import SessionDir\n"
         f"session = SessionDir({os.fspath(base)!r}).create(); print(session.path, flush=True); sys.stdin.read()"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=child_environment(),
-    )
+    process = talking(code)
     assert process.stdout is not None and process.stdin is not None
     try:
         yield Path(process.stdout.readline().strip())

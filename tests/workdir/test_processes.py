@@ -9,7 +9,7 @@ from pathlib import Path
 
 from runark.workdir import SessionDir
 from support.apart import child_environment
-from support.workdirs import MARK
+from support.workdirs import MARK, talking
 
 WORKER = """
 import os, random, sys, time
@@ -84,13 +84,7 @@ def test_a_child_that_leaves_the_session_of_its_parent(base: Path) -> None:
         "    assert os.waitpid(child, 0)[1] == 0\n"
         "    print(os.getpid(), flush=True)\n    sys.stdin.read()\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=child_environment(),
-    )
+    process = talking(code)
     assert process.stdin is not None and process.stdout is not None
     assert process.stdout.readline() == f"{process.pid}\n", "no hook in the child"
     keep = SessionDir(base, max_session_dirs=0)
@@ -123,13 +117,7 @@ def test_a_child_keeps_the_session_of_a_killed_parent(base: Path) -> None:
         "if os.fork() == 0:\n    print('ready', flush=True); sys.stdin.read(); os._exit(0)\n"
         "os.kill(os.getpid(), 9)\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=child_environment(),
-    )
+    process = talking(code)
     assert process.stdin is not None and process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     process.wait()

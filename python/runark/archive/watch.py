@@ -106,10 +106,6 @@ class Watch(Control):
         self._check()  # also where no engine is asked how far it is, as when records are read
         return self._stopped
 
-    @property
-    def budget(self) -> Budget:
-        return self._budget
-
     def begin(self, verb: str, jobs: int) -> None:
         self._outer.begin(verb, jobs)
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 import click
 
-from runark.archive.archive import MAX_FAILURES, check_options
 from runark.archive.archive import archive as run
+from runark.archive.archive import check_options
 from runark.archive.filters import Filters
 from runark.archive.plan import Plan, plan
 from runark.cli import exit_codes
@@ -20,10 +20,10 @@ from runark.cli.options import (
     json_option,
     limit_option,
     load_options,
+    pack_options,
     paths_argument,
 )
 from runark.cli.work import Work, finish, show_result, tell, tell_faults, working
-from runark.engine.protocol import FORMATS
 from runark.errors import InvalidArgument
 from runark.names import escape
 
@@ -34,25 +34,9 @@ __all__ = ["archive"]
 @paths_argument("ROOT")
 @filter_options
 @click.option("--execute", is_flag=True, help="Do it. Without, the plan is printed and nothing is changed.")
-@click.option("--format", "format_", type=click.Choice(FORMATS), default="tar.gz", show_default=True)
-@click.option("--level", type=int, metavar="N", help="gz 1-9 (default 1), zst 1-19 (3), xz 0-9 (6).")
+@pack_options
 @click.option("--keep-source", is_flag=True, help="Leave the sessions beside their archives.")
-@click.option(
-    "--verify",
-    type=click.Choice(("hash", "compare")),
-    default="hash",
-    show_default=True,
-    help="Read each archive again and hash it, or compare it with its session as well.",
-)
 @click.option("--max-sessions", type=click.IntRange(0), metavar="N", help="At most so many; exit 75 if some are left.")
-@click.option(
-    "--max-failures",
-    type=click.IntRange(0),
-    default=MAX_FAILURES,
-    metavar="N",
-    show_default=True,
-    help="Stop when more have failed; exit 4.",
-)
 @click.option(
     "--plan-out",
     type=click.Path(path_type=bytes),

@@ -10,7 +10,6 @@ from typing import Any, Literal
 import click
 
 from runark import env_vars
-from runark.archive.archive import MAX_FAILURES
 from runark.archive.caps import Caps, parse_growth
 from runark.archive.filters import Filters
 from runark.archive.nightly import Night, Policy
@@ -27,11 +26,12 @@ from runark.cli.options import (
     filter_options,
     json_option,
     load_options,
+    pack_options,
     paths_argument,
+    with_flags,
 )
 from runark.cli.policy import config_option
 from runark.cli.work import ending, finish, tell, tell_faults, tell_problems, working
-from runark.engine.protocol import FORMATS
 
 __all__ = ["nightly"]
 
@@ -41,32 +41,31 @@ _JOB_END_MARGIN = 30.0
 
 def keep_options(command: Any) -> Any:
     """The flags of `Keep`."""
-    for flag in reversed((
+    return with_flags(
         click.option(
             "--keep-last", type=click.IntRange(0), default=0, metavar="N", help="The newest N of each script stay."
         ),
         click.option("--keep-within", metavar="AGE", help="Sessions begun since then stay."),
         click.option("--keep-tag", multiple=True, metavar="GLOB", help="Sessions with such a word in their name stay."),
-    )):  # fmt: skip
-        command = flag(command)
-    return command
+    )(command)
 
 
 def caps_options(command: Any) -> Any:
     """The flags of `Caps`."""
-    for flag in reversed((
+    return with_flags(
         click.option("--max-remove", type=click.IntRange(0), metavar="N", help="Refuse a plan with more sessions."),
         click.option(
             "--max-remove-percent", type=click.FloatRange(0, 100), metavar="P", help="... with more of the live ones."
         ),
         click.option(
-            "--max-growth", default="3", show_default=True, metavar="X|none",
+            "--max-growth",
+            default="3",
+            show_default=True,
+            metavar="X|none",
             help="... with more than X times the last run's candidates.",
         ),
         click.option("--allow-mount-point", is_flag=True, help="Work on a ROOT that is a mount point."),
-    )):  # fmt: skip
-        command = flag(command)
-    return command
+    )(command)
 
 
 @click.command()
@@ -74,30 +73,12 @@ def caps_options(command: Any) -> Any:
 @click.option("--execute", is_flag=True, help="Do it. Without, the plans are printed and nothing is changed.")
 @filter_options
 @keep_options
-@click.option(
-    "--format", "format_", type=click.Choice(FORMATS), default="tar.gz", show_default=True, help="Of archives."
-)
-@click.option("--level", type=int, metavar="N", help="gz 1-9 (default 1), zst 1-19 (3), xz 0-9 (6).")
-@click.option(
-    "--verify",
-    type=click.Choice(("hash", "compare")),
-    default="hash",
-    show_default=True,
-    help="Read each archive again and hash it, or compare it with its session as well.",
-)
+@pack_options
 @click.option("--time-budget", metavar="SPAN", help="The time it has: 3h, 90min.")
 @click.option("--until", metavar="TIME", help="When it has to be over: 06:00.")
 @click.option("--max-sessions", type=click.IntRange(0), metavar="N", help="At most so many sessions.")
 @click.option("--max-bytes", metavar="SIZE", help="At most so many bytes of files: 2T.")
 @caps_options
-@click.option(
-    "--max-failures",
-    type=click.IntRange(0),
-    default=MAX_FAILURES,
-    metavar="N",
-    show_default=True,
-    help="Stop when more have failed.",
-)
 @click.option(
     "--trash-days",
     type=click.FloatRange(0),

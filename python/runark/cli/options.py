@@ -8,10 +8,11 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import click
 
+from runark.archive.archive import MAX_FAILURES
 from runark.archive.filters import Filters
 from runark.archive.sizes import parse_bytes
 from runark.engine import ENGINES
-from runark.engine.protocol import STATUSES, Limits
+from runark.engine.protocol import FORMATS, STATUSES, Limits
 
 __all__ = [
     "Common",
@@ -23,7 +24,9 @@ __all__ = [
     "limit_option",
     "limits_options",
     "load_options",
+    "pack_options",
     "paths_argument",
+    "with_flags",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -156,6 +159,36 @@ def limits_options(command: F) -> F:
     return _apply(flags, command, wrapped)
 
 
+def pack_options(command: F) -> F:
+    """How archives are made, and when to stop; the command gets `format_`, `level`, `verify`, `max_failures`."""
+    return with_flags(
+        click.option(
+            "--format",
+            "format_",
+            type=click.Choice(FORMATS),
+            default="tar.gz",
+            show_default=True,
+            help="Of the archives.",
+        ),
+        click.option("--level", type=int, metavar="N", help="gz 1-9 (default 1), zst 1-19 (3), xz 0-9 (6)."),
+        click.option(
+            "--verify",
+            type=click.Choice(("hash", "compare")),
+            default="hash",
+            show_default=True,
+            help="Read each archive again and hash it, or compare it with its session as well.",
+        ),
+        click.option(
+            "--max-failures",
+            type=click.IntRange(0),
+            default=MAX_FAILURES,
+            metavar="N",
+            show_default=True,
+            help="Stop when more have failed; exit 4.",
+        ),
+    )(command)
+
+
 def json_option(command: F) -> F:
     """`--json`."""
     return click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")(command)
@@ -216,13 +249,7 @@ def load_options(*, back_off: bool) -> Callable[[F], F]:
             help="Fewer workers while the filesystem is slow to answer.",
         ),
     )
-
-    def decorate(command: F) -> F:
-        for flag in reversed(flags):
-            command = flag(command)
-        return command
-
-    return decorate
+    return with_flags(*flags)
 
 
 def events_option(command: F) -> F:
@@ -232,9 +259,17 @@ def events_option(command: F) -> F:
     )(command)
 
 
+def with_flags(*flags: Callable[[Any], Any]) -> Callable[[F], F]:
+    """These flags, in this order, in one decorator."""
+
+    def decorate(command: F) -> F:
+        for flag in reversed(flags):
+            command = flag(command)
+        return command
+
+    return decorate
+
+
 def _apply(flags: tuple[Callable[[Any], Any], ...], command: F, wrapped: Callable[..., Any]) -> F:
     """Let `wrapped` stand for `command`, with these flags besides those it has; click keeps them in an attribute."""
-    result = update_wrapper(wrapped, command)
-    for flag in reversed(flags):
-        result = flag(result)
-    return cast(F, result)
+    return with_flags(*flags)(cast(F, update_wrapper(wrapped, command)))

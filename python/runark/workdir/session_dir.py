@@ -47,8 +47,7 @@ class SessionDir:
         env_file          file with variables; those of the environment have precedence
 
         Raises `InvalidArgument` for a value that does not parse, naming argument or variable; `UnsafePath` for an
-        empty path; `NotADirectory` if
-        `base_directory` is a file; `OperationFailed` if it cannot be made.
+        empty path; `NotADirectory` if `base_directory` is a file; `OperationFailed` if it cannot be made.
         """
         found = resolve(
             SessionDirVariables,
