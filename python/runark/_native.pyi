@@ -100,7 +100,7 @@ def scan(
     """Start a scan. ValueError for a pattern that does not compile."""
 
 def archive(
-    jobs: list[tuple[bytes, list[bytes]]],
+    jobs: Sequence[tuple[bytes, Sequence[bytes], bool]],
     *,
     format: str,
     level: int | None,

@@ -51,9 +51,17 @@ class Skip(NamedTuple):
 class Jobs(Sequence[ArchiveJob]):
     """The jobs of a plan, sorted by path; each is made when it is asked for."""
 
-    def __init__(self, scan: Scan, rows: array[int], leftovers: dict[bytes, tuple[bytes, ...]], only: Sequence[bytes]):
-        """`rows`: rows of the scan, or -1 - i for the session `only[i]`, which is not in the scan."""
-        self._scan, self.rows, self._leftovers, self._only = scan, rows, leftovers, only
+    def __init__(
+        self,
+        scan: Scan,
+        rows: array[int],
+        leftovers: dict[bytes, tuple[bytes, ...]],
+        only: Sequence[bytes],
+        archived: frozenset[bytes],
+    ):
+        """`rows`: rows of the scan, or -1 - i for the session `only[i]`, which is not in the scan; `archived`: sessions
+        that have an archive beside them, or may have."""
+        self._scan, self.rows, self._leftovers, self._only, self._archived = scan, rows, leftovers, only, archived
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -65,7 +73,7 @@ class Jobs(Sequence[ArchiveJob]):
 
     def only(self, rows: array[int]) -> Jobs:
         """The jobs of these of its `rows`."""
-        return Jobs(self._scan, rows, self._leftovers, self._only)
+        return Jobs(self._scan, rows, self._leftovers, self._only, self._archived)
 
     def path(self, index: int) -> bytes:
         """The path of job `index`."""
@@ -74,7 +82,7 @@ class Jobs(Sequence[ArchiveJob]):
 
     def _job(self, row: int) -> ArchiveJob:
         path = self._scan.path(row) if row >= 0 else self._only[-1 - row]
-        return ArchiveJob(path, self._leftovers.get(path, ()))
+        return ArchiveJob(path, self._leftovers.get(path, ()), row >= 0 and path not in self._archived)
 
 
 @dataclass(frozen=True)
@@ -240,7 +248,9 @@ def plan_of(scan: Scan, keep: Keep, max_sessions: int | None, max_bytes: int | N
         )
     taken = set(leftovers) - set(only)
     resumed["S1"] = sum(1 for path in taken if _has(scan, rows, only, path))
-    resumed["S2"] = sum(1 for path in archived_too(scan) if _has(scan, rows, only, path))
+    archived = frozenset(archived_too(scan))
+    resumed["S2"] = sum(1 for path in archived if _has(scan, rows, only, path))
+    archived |= frozenset(scan.roots)  # what lies beside a root that is a session was not looked at
     most = min(len(rows), len(rows) if max_sessions is None else max_sessions)
     if max_bytes is not None:
         most = min(most, _within(scan, rows, max_bytes))
@@ -249,7 +259,7 @@ def plan_of(scan: Scan, keep: Keep, max_sessions: int | None, max_bytes: int | N
     kinds = Counter(scan.columns.kind)
     return Plan(
         scan=scan,
-        jobs=Jobs(scan, rows, leftovers, only),
+        jobs=Jobs(scan, rows, leftovers, only, archived),
         left=left,
         held=tuple(sorted(Skip(scan.path(row), held[row]) for row in chosen)),
         found={name: kinds[index] for index, name in enumerate(KINDS) if name != "session" and kinds[index]},

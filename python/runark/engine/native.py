@@ -110,7 +110,7 @@ class NativeEngine:
     def archive(self, jobs: Sequence[ArchiveJob], options: ArchiveOptions) -> NativeTask:
         try:
             task = _native.archive(
-                [(job.path, list(job.leftovers)) for job in jobs],
+                list(jobs),
                 format=options.format,
                 level=options.level,
                 workers=options.jobs,

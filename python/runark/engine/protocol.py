@@ -201,10 +201,15 @@ class ScanTask(Protocol):
 
 
 class ArchiveJob(NamedTuple):
-    """One session to archive. `leftovers`: names of its part files and tombstones beside it, as a scan found them."""
+    """One session to archive.
+
+    leftovers   names of its part files and tombstones beside it, as a scan found them
+    unarchived  a scan has just seen no archive of it: none is looked for (what has come since is never replaced)
+    """
 
     path: bytes
     leftovers: tuple[bytes, ...] = ()
+    unarchived: bool = False
 
 
 @dataclass(frozen=True)

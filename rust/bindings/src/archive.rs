@@ -8,7 +8,7 @@ use crate::task::Task;
 #[pyo3(signature = (jobs, *, format, level, workers, keep_source, verify, older_than_ns, reserve, sync, max_ops, max_bytes))]
 #[allow(clippy::too_many_arguments)] // named in Python, one for each option
 pub fn archive(
-    jobs: Vec<(Vec<u8>, Vec<Vec<u8>>)>,
+    jobs: Vec<(Vec<u8>, Vec<Vec<u8>>, bool)>,
     format: &str,
     level: Option<i32>,
     workers: usize,
@@ -44,7 +44,8 @@ pub fn archive(
         }
     }
     let rates = Rates { operations: max_ops, bytes: max_bytes };
-    let jobs = jobs.into_iter().map(|(path, leftovers)| ArchiveJob { path, leftovers }).collect();
+    let job = |(path, leftovers, unarchived)| ArchiveJob { path, leftovers, unarchived };
+    let jobs = jobs.into_iter().map(job).collect();
     let options =
         ArchiveOptions { format, level, jobs: workers, keep_source, compare, older_than_ns, reserve, sync, rates };
     Ok(Task(runark_engine::gate::archive(jobs, options)))

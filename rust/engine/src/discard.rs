@@ -15,7 +15,7 @@ use crate::error::{show, Fault, Stop};
 use crate::options::{DiscardJob, Limits, Outcome};
 use crate::remove::{entomb, recheck, remove, unbury, Unfinished};
 use crate::scan::{leftover_directory, RowKind};
-use crate::session::{gone, join, keep_open, Place, Tree, OPEN_DIRS};
+use crate::session::{gone, join, keep_open, Place, Tree, OPEN};
 use crate::sys::{self, DirBuffer, Kind};
 use crate::task::{guarded, Control, Task};
 use crate::walk::{walk, Kinds};
@@ -25,7 +25,7 @@ pub fn discard(jobs: Vec<DiscardJob>, workers: usize) -> Task {
     // A quarter of the files that may be open is left to the program around us.
     let most = (sys::max_open() / 4 * 3).min(1 << 20) as usize;
     let workers = workers.clamp(1, jobs.len().max(1)).min(most / 16).max(1);
-    let keep = (most / workers).saturating_sub(8).clamp(4, OPEN_DIRS);
+    let keep = (most / workers).saturating_sub(8).clamp(4, OPEN);
     Task::start(workers, jobs.len(), move |control| {
         keep_open(keep);
         let mut dirs = DirBuffer::default();
@@ -67,7 +67,7 @@ fn run(job: &DiscardJob, dirs: &mut DirBuffer, outcome: &mut Outcome) -> Result<
     let parent = sys::open_root(above).map_err(|e| Fault::system("open", above, e))?;
     let (_, mount) = sys::stat_dir(&parent).map_err(|e| Fault::system("stat", above, e))?;
     // Who still writes to what is discarded does not keep it: no leases.
-    let place = Place { parent: parent.as_fd(), mount, parent_path: above, name, leases: false };
+    let place = Place { parent: parent.as_fd(), mount, parent_path: above, name, local: false };
     let mut tree = walk(place, dirs, &Limits::default(), Kinds::Any)?;
     tree.claim(place)?;
     if (tree.top().dev, tree.top().ino) != (job.device, job.inode) {

@@ -16,12 +16,13 @@ use rustix::io::Errno;
 
 use crate::compare::{compare, Extent, Verdict};
 use crate::error::{show, Fault, Stop};
+use crate::load::Rates;
 use crate::options::{ArchiveJob, ArchiveOptions, Format, Outcome};
 use crate::pack::{pack, Bench, Packed, Part};
 use crate::publish::{publish, set_aside, Home};
 use crate::remove::{bury, recheck, remove, unbury, Unfinished};
 use crate::seal::{hex, Seal};
-use crate::session::{is_ours, join, keep_open, Place, Tree, OPEN_DIRS};
+use crate::session::{is_ours, join, keep_open, Place, Tree, OPEN};
 use crate::settle::Settling;
 use crate::sys::{self, Kind, Meta};
 use crate::task::{Control, Task};
@@ -79,7 +80,7 @@ fn shares(workers: usize, most: u64) -> (usize, usize, usize) {
     let most = (most / 4 * 3).min(1 << 20) as usize;
     let workers = workers.min(most / (HANDLES + 4 + 2 * 4)).max(1);
     let share = most / workers;
-    let keep = (share / 3).clamp(4, OPEN_DIRS);
+    let keep = (share / 3).clamp(4, OPEN);
     (workers, keep, (share.saturating_sub(keep + HANDLES) / 2).clamp(4, BATCH_SESSIONS))
 }
 
@@ -96,8 +97,8 @@ struct Parent {
 
 impl Parent {
     fn place<'a>(&'a self, name: &'a [u8]) -> Place<'a> {
-        let leases = self.settling.gives_leases();
-        Place { parent: self.fd.as_fd(), mount: self.mount, parent_path: &self.path, name, leases }
+        let local = self.settling.is_local();
+        Place { parent: self.fd.as_fd(), mount: self.mount, parent_path: &self.path, name, local }
     }
 }
 
@@ -373,7 +374,9 @@ impl Worker<'_> {
             }
         }
         let mut displaced = Vec::new();
-        for archive in self.archives(place, session)? {
+        let archives =
+            if job.unarchived && job.leftovers.is_empty() { Vec::new() } else { self.archives(place, session)? };
+        for archive in archives {
             match self.meet(&parent, session, &archive, outcome, started)? {
                 Met::Equal(mut item) => {
                     item.displaced = displaced;
@@ -382,8 +385,11 @@ impl Worker<'_> {
                 Met::Unlike(unlike) => displaced.push(unlike),
             }
         }
-        let mut packed = pack(&mut self.bench, place, self.options, self.threads, self.control)?;
-        if !parent.settling.is_volatile() {
+        // Where nothing is waited for it goes through the gate at once, with what it has open.
+        let alone = parent.settling.is_volatile();
+        let hold = alone && self.options.rates == Rates::default();
+        let mut packed = pack(&mut self.bench, place, self.options, self.threads, hold, self.control)?;
+        if !alone {
             packed.tree.close();
         }
         let mut item = Item {

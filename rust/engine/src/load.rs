@@ -13,7 +13,7 @@ const BURST: Duration = Duration::from_secs(1);
 const LONGEST: f64 = 86_400.0;
 
 /// What a task may do in a second; 0: no limit.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rates {
     pub operations: f64,
     pub bytes: f64,

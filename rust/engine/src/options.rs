@@ -66,6 +66,8 @@ pub enum Sync {
 pub struct ArchiveJob {
     pub path: Vec<u8>,
     pub leftovers: Vec<Vec<u8>>,
+    /// A scan has just seen no archive of it: none is looked for.
+    pub unarchived: bool,
 }
 
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use sha2::{Digest, Sha256};
 
@@ -15,7 +15,7 @@ use crate::load;
 use crate::options::{ArchiveOptions, Format, Limits};
 use crate::seal::Seal;
 use crate::session::{gone, Entry, Place, Tree};
-use crate::sys::{self, DirBuffer, Kind, Meta, Names};
+use crate::sys::{self, DirBuffer, Kind, Lease, Meta, Names};
 use crate::tar::header::{self, Member};
 use crate::tar::pax::{escape_key, Records};
 use crate::tar::{self, sparse};
@@ -96,12 +96,15 @@ pub fn part_name(session: &[u8], format: Format) -> Result<Vec<u8>, Fault> {
     Ok([b".", session, b".", format.suffix().as_bytes(), b".", x.as_bytes(), b".part"].concat())
 }
 
-/// Pack the session. Errors: `Skipped` (cannot be kept, marked or too young), `Changed`, `Cancelled`, `Failed`.
+/// Pack the session; `hold`: while it is small, its files stay open with their leases, as many as may be.
+///
+/// Errors: `Skipped` (cannot be kept, marked or too young), `Changed`, `Cancelled`, `Failed`.
 pub fn pack(
     bench: &mut Bench,
     place: Place<'_>,
     options: &ArchiveOptions,
     threads: usize,
+    hold: bool,
     control: &Control,
 ) -> Result<Packed, Stop> {
     let limits = Limits::default();
@@ -121,6 +124,8 @@ pub fn pack(
         content: 0,
         read_by: 0o044,
         links: HashMap::new(),
+        hold,
+        leased: Vec::new(),
     };
     bench.tar.clear();
     match packing.run(bench, tree) {
@@ -149,6 +154,8 @@ struct Packing<'a> {
     /// Read bits for group and others that every entry so far has given.
     read_by: u32,
     links: HashMap<u64, usize>,
+    hold: bool,
+    leased: Vec<(usize, OwnedFd)>,
 }
 
 impl Packing<'_> {
@@ -169,6 +176,7 @@ impl Packing<'_> {
             tree.entries[i].meta = Some(meta);
         }
         relist(&tree, self.place, &mut bench.dirs)?;
+        tree.leased = std::mem::take(&mut self.leased);
         bench.tar.extend_from_slice(&tar::END);
         let entries = tree.entries.len() as u64;
         let (part, seal, size, blocks) = self.finish(bench, entries)?;
@@ -207,7 +215,8 @@ impl Packing<'_> {
             }
             self.links.insert(before.ino, i);
         }
-        if place.leases && sys::is_being_written(&fd) {
+        let lease = if place.local { sys::lease(&fd) } else { Lease::None };
+        if lease == Lease::Writer {
             return Err(Stop::Changed(format!("{} is open for writing", show(&entry.path))));
         }
         self.attributes(bench, fd.as_fd(), entry)?;
@@ -230,6 +239,9 @@ impl Packing<'_> {
         self.content = self.content.saturating_add(before.size);
         if self.content > self.limits.max_bytes {
             return Err(Stop::Skipped(format!("more than {} bytes", self.limits.max_bytes)));
+        }
+        if lease == Lease::Given && self.hold && tree.may_lease(self.leased.len()) {
+            self.leased.push((i, fd));
         }
         Ok(before)
     }
@@ -408,6 +420,9 @@ impl Packing<'_> {
         let encoder = Encoder::new(self.options.format, self.options.level, self.threads, file)
             .map_err(|e| self.write_fault(&e))?;
         self.stream = Some((part, encoder));
+        // It takes a while: who wants to write is not kept waiting for it.
+        self.hold = false;
+        self.leased.clear();
         Ok(())
     }
 

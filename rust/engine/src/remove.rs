@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use crate::error::{show, Fault, Stop};
 use crate::load;
 use crate::session::{gone, join, Entry, Place, Tree};
-use crate::sys::{self, DirBuffer, Kind, Meta};
+use crate::sys::{self, DirBuffer, Kind, Lease, Meta};
 use crate::walk::relist_renamed;
 
 const READ_ONLY: &str =
@@ -110,7 +110,7 @@ fn clear(tree: &Tree, place: Place<'_>, buffer: &mut DirBuffer, partial: bool, r
     if !partial {
         relist_renamed(tree, place, buffer)?;
     }
-    if place.leases {
+    if place.local {
         see_no_writer(tree, place)?;
     }
     // Inodes with several names of which one was removed: that changes the ctime the others show.
@@ -150,14 +150,19 @@ fn clear(tree: &Tree, place: Place<'_>, buffer: &mut DirBuffer, partial: bool, r
 
 /// Nobody can open these files by name any more, so who has none open for writing now, never will.
 fn see_no_writer(tree: &Tree, place: Place<'_>) -> Result<(), Stop> {
-    for entry in tree.entries.iter().filter(|entry| entry.kind == Kind::File) {
-        match sys::open_file(tree.dir(place, entry.parent)?.as_fd(), entry.name()) {
-            Ok(fd) if sys::is_being_written(&fd) => {
-                return Err(Stop::Changed(format!("{} is open for writing", show(&entry.path))));
-            }
-            // What may not be read is still looked at before it goes.
-            Ok(_) | Err(Errno::ACCESS | Errno::PERM) => {}
-            Err(e) => return Err(gone("open", &place, &entry.path, e)),
+    let mut leased = tree.leased.iter().peekable();
+    for (i, entry) in tree.entries.iter().enumerate().filter(|(_, entry)| entry.kind == Kind::File) {
+        let written = match leased.next_if(|(at, _)| *at == i) {
+            Some((_, fd)) => !sys::lease_stands(fd),
+            None => match sys::open_file(tree.dir(place, entry.parent)?.as_fd(), entry.name()) {
+                Ok(fd) => sys::lease(&fd) == Lease::Writer,
+                // What may not be read is still looked at before it goes.
+                Err(Errno::ACCESS | Errno::PERM) => false,
+                Err(e) => return Err(gone("open", &place, &entry.path, e)),
+            },
+        };
+        if written {
+            return Err(Stop::Changed(format!("{} is open for writing", show(&entry.path))));
         }
     }
     Ok(())

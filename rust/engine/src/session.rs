@@ -12,16 +12,16 @@ use rustix::io::Errno;
 use crate::error::{show, Fault, Stop};
 use crate::sys::{self, Kind, Meta};
 
-/// Directory handles one session may keep open, at most.
-pub const OPEN_DIRS: usize = 32;
+/// Handles one session may keep open, at most.
+pub const OPEN: usize = 32;
 
 thread_local! {
-    static MAY_KEEP: Cell<usize> = const { Cell::new(OPEN_DIRS) };
+    static MAY_KEEP: Cell<usize> = const { Cell::new(OPEN) };
 }
 
 /// Keep fewer handles open in this thread: many workers share the files that a process may have open.
 pub fn keep_open(handles: usize) {
-    MAY_KEEP.set(handles.min(OPEN_DIRS));
+    MAY_KEEP.set(handles.min(OPEN));
 }
 
 pub const NO_DIR: u32 = u32::MAX;
@@ -101,8 +101,9 @@ pub struct Place<'a> {
     pub mount: Option<u64>,
     pub parent_path: &'a [u8],
     pub name: &'a [u8],
-    /// The kernel tells here who has a file open for writing (servers refuse leases for reasons of their own).
-    pub leases: bool,
+    /// The kernel alone changes what is there (no file server): it tells who has a file open for writing, and a directory
+    /// whose record has not changed holds the names it held.
+    pub local: bool,
 }
 
 impl Place<'_> {
@@ -141,6 +142,8 @@ pub struct Tree {
     /// In the order of the archive (`walk::order`); the first is the session directory.
     pub entries: Vec<Entry>,
     pub dirs: Vec<Directory>,
+    /// Files kept open, each with a read lease: indices into `entries`, rising.
+    pub leased: Vec<(usize, OwnedFd)>,
     open: usize,
 }
 
@@ -164,6 +167,11 @@ impl Tree {
             handle: keep.then_some(handle),
         });
         (self.dirs.len() - 1) as u32
+    }
+
+    /// Whether one more file, besides `leased`, may be kept open.
+    pub fn may_lease(&self, leased: usize) -> bool {
+        self.open + leased < MAY_KEEP.get()
     }
 
     /// A handle on directory `dir`; `Changed` if what is there now is not what was recorded.
@@ -215,6 +223,7 @@ impl Tree {
 
     /// Close the kept handles (between steps, when many sessions wait) but the session directory's own, which holds the claim.
     pub fn close(&mut self) {
+        self.leased.clear();
         for node in self.dirs.iter_mut().skip(1) {
             node.handle = None;
         }

@@ -35,8 +35,8 @@ impl Settling {
         self.storage == Storage::Volatile
     }
 
-    /// Whether the kernel alone decides about leases on files.
-    pub fn gives_leases(&self) -> bool {
+    /// Whether the kernel alone changes what is there.
+    pub fn is_local(&self) -> bool {
         self.storage != Storage::Other
     }
 

@@ -43,14 +43,14 @@ fn drain(task: &Task) -> Vec<Outcome> {
 
 fn archive(session: &Path, leftovers: &[&str], options: ArchiveOptions) -> Outcome {
     let leftovers = leftovers.iter().map(|name| name.as_bytes().to_vec()).collect();
-    let job = ArchiveJob { path: bytes(session), leftovers };
+    let job = ArchiveJob { path: bytes(session), leftovers, unarchived: false };
     let mut outcomes = drain(&gate::archive(vec![job], options));
     assert_eq!(outcomes.len(), 1);
     outcomes.remove(0)
 }
 
 fn unpack(archive: &Path, dest: &Path, remove_archive: bool) -> Outcome {
-    let job = RestoreJob { archive: bytes(archive), dest: bytes(dest), leftovers: vec![] };
+    let job = RestoreJob { archive: bytes(archive), dest: bytes(dest), leftovers: vec![], unarchived: false };
     let limits = Limits::default();
     let options = RestoreOptions { jobs: 1, remove_archive, same_owner: true, special_modes: true, limits };
     let mut outcomes = drain(&restore::restore(vec![job], options));
@@ -257,7 +257,7 @@ fn cancelled_before_it_begins() {
     for i in 0..50 {
         let dir = root.path().join(i.to_string());
         fs::create_dir(&dir).unwrap();
-        jobs.push(ArchiveJob { path: bytes(&session(&dir)), leftovers: vec![] });
+        jobs.push(ArchiveJob { path: bytes(&session(&dir)), leftovers: vec![], unarchived: false });
     }
     let task = gate::archive(jobs, options());
     task.control().cancel();

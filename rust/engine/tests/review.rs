@@ -38,7 +38,7 @@ impl Scene {
             mount: None,
             parent_path: self.dir.as_os_str().as_bytes(),
             name: b"S",
-            leases: true,
+            local: true,
         }
     }
 
@@ -122,7 +122,7 @@ fn drain(task: &Task) -> Vec<Outcome> {
 }
 
 fn job(dir: &Path) -> ArchiveJob {
-    ArchiveJob { path: dir.join("S").as_os_str().as_bytes().to_vec(), leftovers: vec![] }
+    ArchiveJob { path: dir.join("S").as_os_str().as_bytes().to_vec(), leftovers: vec![], unarchived: false }
 }
 
 #[test]

@@ -64,36 +64,57 @@ pub fn create_file(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
 #[cfg(target_os = "linux")]
 const F_SETSIG: libc::c_int = 10;
 
-/// Whether a process of this host has the file open for writing, or mapped so: then the kernel refuses a read lease on it.
-/// Where it gives none at all (not our file, no such filesystem) nothing is known, and the answer is no.
+/// What the kernel says to a read lease on a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lease {
+    /// Nobody has it open for writing; who opens it so has to wait until the descriptor is closed.
+    Given,
+    /// A process of this host has it open for writing, or mapped so.
+    Writer,
+    /// It gives none at all (not our file, no such filesystem): nothing is known.
+    None,
+}
+
+/// Take a read lease on the file; closing the descriptor gives it back.
 #[cfg(target_os = "linux")]
-pub fn is_being_written(fd: impl AsFd) -> bool {
+pub fn lease(fd: impl AsFd) -> Lease {
     use std::os::fd::AsRawFd;
     let fd = fd.as_fd().as_raw_fd();
     // A program that starts another shares its open files with it for a moment: who is still there after some is a writer.
     for pause in [10, 30, 0] {
-        // Both now: no wait while we hold the lease.
-        operations(2);
+        operations(1);
         // SAFETY: calls with numbers, on a descriptor that is open.
         unsafe {
             // Who opens the file for writing while we hold the lease has a signal sent to us: SIGIO would end the process, SIGURG
             // is ignored unless somebody asked for it.
             libc::fcntl(fd, F_SETSIG, libc::SIGURG);
             if libc::fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK) == 0 {
-                libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK);
-                return false;
+                return Lease::Given;
             }
         }
         if std::io::Error::last_os_error().kind() != std::io::ErrorKind::WouldBlock {
-            return false;
+            return Lease::None;
         }
         std::thread::sleep(std::time::Duration::from_millis(pause));
     }
-    true
+    Lease::Writer
+}
+
+/// Whether nobody has opened the file for writing since the lease on it was given. One who waits for us to give it back counts.
+#[cfg(target_os = "linux")]
+pub fn lease_stands(fd: impl AsFd) -> bool {
+    use std::os::fd::AsRawFd;
+    // SAFETY: a call with numbers, on a descriptor that is open.
+    unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_GETLEASE) == libc::F_RDLCK }
 }
 
 #[cfg(not(target_os = "linux"))]
-pub fn is_being_written(_: impl AsFd) -> bool {
+pub fn lease(_: impl AsFd) -> Lease {
+    Lease::None
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn lease_stands(_: impl AsFd) -> bool {
     false
 }
 
