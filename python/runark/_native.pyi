@@ -4,6 +4,7 @@ Plain values only; `runark.engine.native` turns them into those of `runark.engin
 A fault is `(op, path, errno, message)`; limits are the fields of `Limits` in order.
 """
 
+from collections.abc import Sequence
 from typing import final
 
 __all__ = [

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["JsonPath", "PathLike", "below", "escape", "from_json_path", "json_path", "to_bytes"]
+__all__ = ["JsonPath", "PathLike", "below", "escape", "from_json_path", "json_path", "to_bytes", "unique_hex"]
 
 PathLike = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 JsonPath = str | dict[str, str]
 """A path in JSON: a string if it is valid UTF-8, else `{"bytes": "<hex digits>"}`."""
+
+
+def unique_hex(length: int) -> str:
+    """`2 * length` hex digits that nobody else has. (`secrets` says the same and imports OpenSSL for it.)"""
+    return os.urandom(length).hex()
 
 
 def to_bytes(path: PathLike) -> bytes:

@@ -29,7 +29,6 @@ from runark.archive.trash import put
 from runark.archive.watch import Budget, Watch
 from runark.archive.workers import default_jobs
 from runark.engine import load
-from runark.engine.as_user import archive_as
 from runark.engine.protocol import FORMATS, ArchiveJob, ArchiveOptions, Engine, Outcome, Progress, Task
 from runark.errors import InvalidArgument, OperationFailed
 from runark.names import PathLike, escape
@@ -216,6 +215,8 @@ class _Run:
         if user is None:
             task: Task = self.engine.archive(jobs, options)
         else:
+            from runark.engine.as_user import archive_as  # half of all the modules; seldom needed
+
             task = archive_as(self.engine, jobs, options, user.uid, user.gid)
         if self.backoff is not None:
             self.backoff.watch(task)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import secrets
 import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +24,7 @@ from typing import Any
 
 from runark.archive.owners import user_name
 from runark.engine.protocol import Outcome
-from runark.names import escape, json_path
+from runark.names import escape, json_path, unique_hex
 
 __all__ = ["NAME", "REMOVED", "Audit", "is_below", "new_run", "read_audit"]
 
@@ -38,7 +37,7 @@ _dumps = json.JSONEncoder(separators=(",", ":")).encode
 
 def new_run() -> str:
     """The name of a run: when it began (UTC), and four digits against another one in the same second."""
-    return f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+    return f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{unique_hex(2)}"
 
 
 class Audit:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import statistics
 import threading
 import time
 from collections import deque
@@ -52,7 +51,7 @@ class Controller:
         self._recent.append(seconds)
         if len(self._recent) < _WINDOW:
             return self.workers
-        latency = statistics.median(self._recent)
+        latency = sorted(self._recent)[len(self._recent) // 2]
         if self.quiet is None:
             self.quiet = latency
             self.workers = self._most

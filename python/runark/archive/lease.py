@@ -20,7 +20,6 @@ import contextlib
 import errno
 import json
 import os
-import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -29,7 +28,7 @@ from typing import Any, NamedTuple
 from runark.archive.owners import user_name
 from runark.archive.workers import is_network
 from runark.errors import RootLocked
-from runark.names import escape
+from runark.names import escape, unique_hex
 from runark.record import boot_id, process_start, runs_here
 
 __all__ = ["BEAT", "STALE", "Heart", "Lease", "who"]
@@ -110,7 +109,7 @@ class Lease:
         """Take a stale file away. Raises `RootLocked` if it is not stale."""
         if not self._stale(found):
             raise RootLocked(who(os.path.dirname(os.path.dirname(self.path))))
-        aside = b"%b.%b" % (self.path, secrets.token_hex(8).encode())
+        aside = b"%b.%b" % (self.path, unique_hex(8).encode())
         try:
             os.rename(self.path, aside)
         except FileNotFoundError:  # another run was quicker
@@ -186,7 +185,7 @@ def _holder() -> dict[str, Any]:
         "boot_id": boot_id(),
         "started": int(time.time()),
         "version": __version__,
-        "token": secrets.token_hex(8),  # no two runs write the same file
+        "token": unique_hex(8),  # no two runs write the same file
     }
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -26,7 +25,7 @@ from typing import NamedTuple
 from runark.archive.leftovers import archived_name, session_of_leftover
 from runark.engine.protocol import FORMATS, ArchiveJob, Fault, Outcome
 from runark.errors import OperationFailed, UnsafePath
-from runark.names import escape
+from runark.names import escape, unique_hex
 
 __all__ = ["Lying", "bring_back", "check_trash", "give_way", "lying", "prepare_purge", "put", "tidy"]
 
@@ -129,7 +128,7 @@ def prepare_purge(root: bytes, found: Sequence[Lying]) -> tuple[dict[bytes, Lyin
                 stay.append(Outcome(one.path, "failed", text, fault=Fault("stat", one.session, errno.ENOENT, text)))
                 continue
             if one.whole:
-                name = b".%b.removing-%b" % (session, secrets.token_hex(8).encode())
+                name = b".%b.removing-%b" % (session, unique_hex(8).encode())
                 os.rename(one.path, os.path.join(place, name))
         except OSError as error:
             stay.append(_failed(Outcome(one.path, "failed"), "link", error))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from collections.abc import Callable
 from typing import BinaryIO
+
+from runark.names import unique_hex
 
 __all__ = ["write_whole"]
 
@@ -17,7 +18,7 @@ def write_whole(path: bytes, write: Callable[[BinaryIO], object], mode: int = 0o
     The file beside it has a name nobody can foresee and is made exclusively, so that nobody's link is written through.
     """
     directory, name = os.path.split(path)
-    part = os.path.join(directory, b".%b.%b.new" % (name[:200], secrets.token_hex(8).encode()))
+    part = os.path.join(directory, b".%b.%b.new" % (name[:200], unique_hex(8).encode()))
     handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
         with open(handle, "wb") as stream:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from runark.archive.nightly import Night
-from runark.archive.result import Result
+from typing import TYPE_CHECKING
+
 from runark.errors import CapReached, InvalidArgument, NotADirectory, RootLocked, RunarkError, SourceMissing, UnsafePath
+
+if TYPE_CHECKING:  # a command imports what it does, not what the others do
+    from runark.archive.nightly import Night
+    from runark.archive.result import Result
 
 __all__ = [
     "CAP",

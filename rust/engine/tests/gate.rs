@@ -50,7 +50,7 @@ fn archive(session: &Path, leftovers: &[&str], options: ArchiveOptions) -> Outco
 }
 
 fn unpack(archive: &Path, dest: &Path, remove_archive: bool) -> Outcome {
-    let job = RestoreJob { archive: bytes(archive), dest: bytes(dest), leftovers: vec![], unarchived: false };
+    let job = RestoreJob { archive: bytes(archive), dest: bytes(dest), leftovers: vec![] };
     let limits = Limits::default();
     let options = RestoreOptions { jobs: 1, remove_archive, same_owner: true, special_modes: true, limits };
     let mut outcomes = drain(&restore::restore(vec![job], options));
