@@ -19,6 +19,7 @@ import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
+from json.encoder import encode_basestring_ascii
 from types import TracebackType
 from typing import Any
 
@@ -50,6 +51,7 @@ class Audit:
         self._handle = -1
         self._began = False
         self._below = root.rstrip(b"/") + b"/"
+        self._above = len(self._below)
 
     def __enter__(self) -> Audit:
         return self
@@ -88,8 +90,11 @@ class Audit:
     def _path(self, path: bytes) -> str:
         """In JSON, relative to the root if it is below."""
         if path.startswith(self._below):
-            path = path[len(self._below) :]
-        return _dumps(json_path(path))
+            path = path[self._above :]
+        try:
+            return encode_basestring_ascii(path.decode())
+        except UnicodeDecodeError:
+            return _dumps(json_path(path))
 
     def _write(self, text: str) -> None:
         if self.note:

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 from runark.archive.scan import fault_json
@@ -133,6 +134,11 @@ def with_outcomes(result: Result, outcomes: Sequence[Outcome], keep: bool) -> Re
     )
 
 
+_ACTION, _REASON, _SETTLED = attrgetter("action"), attrgetter("reason"), attrgetter("settled")
+_ENTRIES, _INODES_FREED = attrgetter("entries"), attrgetter("inodes_freed")
+_BYTES_IN, _BYTES_OUT = attrgetter("bytes_in"), attrgetter("bytes_out")
+
+
 class Tally:
     """Adds outcomes up to a `Result`."""
 
@@ -150,18 +156,16 @@ class Tally:
     def add(self, outcomes: Sequence[Outcome]) -> None:
         if self.keep:
             self.outcomes.extend(outcomes)
-        for outcome in outcomes:
-            self.counts[outcome.action] += 1
-            self.entries += outcome.entries
-            self.inodes_freed += outcome.inodes_freed
-            self.bytes_in += outcome.bytes_in
-            self.bytes_out += outcome.bytes_out
-            if outcome.settled:
-                self.settled[outcome.settled] += 1
-            if outcome.reason:
-                self.note_reason(outcome.action, outcome.reason)
-            if outcome.action in PROBLEMS or outcome.fault is not None:
-                self.problems.append(outcome)
+        # Column by column: while the workers work, this takes time from them.
+        self.counts.update(map(_ACTION, outcomes))
+        self.settled.update(filter(None, map(_SETTLED, outcomes)))
+        self.entries += sum(map(_ENTRIES, outcomes))
+        self.inodes_freed += sum(map(_INODES_FREED, outcomes))
+        self.bytes_in += sum(map(_BYTES_IN, outcomes))
+        self.bytes_out += sum(map(_BYTES_OUT, outcomes))
+        for outcome in filter(_REASON, outcomes):
+            self.note_reason(outcome.action, outcome.reason)
+        self.problems += [outcome for outcome in outcomes if outcome.action in PROBLEMS or outcome.fault is not None]
 
     def note_reason(self, action: str, reason: str, number: int = 1) -> None:
         self.reasons.setdefault(action, Counter())[reason] += number

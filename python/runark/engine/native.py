@@ -50,7 +50,8 @@ class NativeTask:
         outcomes = self._task.poll(timeout)
         if outcomes is None:
             return None
-        return [Outcome(*fields[:12], None if fields[12] is None else Fault(*fields[12])) for fields in outcomes]
+        make = Outcome._make
+        return [make(row) if row[12] is None else Outcome(*row[:12], Fault(*row[12])) for row in outcomes]
 
     def cancel(self) -> None:
         self._task.cancel()
