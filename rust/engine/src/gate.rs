@@ -387,7 +387,7 @@ impl Worker<'_> {
         }
         // Where nothing is waited for it goes through the gate at once, with what it has open.
         let alone = parent.settling.is_volatile();
-        let hold = alone && self.options.rates == Rates::default();
+        let hold = alone && !self.options.keep_source && self.options.rates == Rates::default();
         let mut packed = pack(&mut self.bench, place, self.options, self.threads, hold, self.control)?;
         if !alone {
             packed.tree.close();

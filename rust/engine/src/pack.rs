@@ -68,6 +68,8 @@ impl Bench {
 pub struct Part {
     pub name: Vec<u8>,
     pub file: File,
+    /// Device and inode of what was written; (0, 0) while it is.
+    pub inode: (u64, u64),
 }
 
 impl Part {
@@ -232,16 +234,18 @@ impl Packing<'_> {
             self.whole(bench, entry, &fd, before.size)?;
             self.pad(bench, before.size)?;
         }
-        let after = sys::stat(&fd).map_err(|e| Fault::system("stat", place.path_of(&entry.path), e))?;
-        if !after.unchanged(&before) {
-            return Err(Stop::Changed(format!("{} changed", show(&entry.path))));
+        if lease == Lease::Given && self.hold && tree.may_lease(self.leased.len()) {
+            // Nobody could write meanwhile, and nobody can until it is rechecked.
+            self.leased.push((i, fd));
+        } else {
+            let after = sys::stat(&fd).map_err(|e| Fault::system("stat", place.path_of(&entry.path), e))?;
+            if !after.unchanged(&before) {
+                return Err(Stop::Changed(format!("{} changed", show(&entry.path))));
+            }
         }
         self.content = self.content.saturating_add(before.size);
         if self.content > self.limits.max_bytes {
             return Err(Stop::Skipped(format!("more than {} bytes", self.limits.max_bytes)));
-        }
-        if lease == Lease::Given && self.hold && tree.may_lease(self.leased.len()) {
-            self.leased.push((i, fd));
         }
         Ok(before)
     }
@@ -452,12 +456,12 @@ impl Packing<'_> {
     fn finish(&mut self, bench: &mut Bench, entries: u64) -> Result<(Part, Seal, u64, Vec<u32>), Stop> {
         self.flush(bench)?;
         let mut seal = Seal { sha256: [0; 32], stream: self.length, entries, content: self.content };
-        if let Some((part, encoder)) = self.stream.take() {
+        if let Some((mut part, encoder)) = self.stream.take() {
             seal.sha256 = std::mem::take(&mut self.hash).finalize().into();
             let done = encoder
                 .finish(&seal)
                 .map_err(|e| self.write_fault(&e))
-                .and_then(|made| self.hand_over(&part).map(|()| made));
+                .and_then(|made| self.hand_over(&mut part).map(|()| made));
             return match done {
                 Ok((size, blocks)) => Ok((part, seal, size, blocks)),
                 Err(fault) => {
@@ -469,10 +473,10 @@ impl Packing<'_> {
         seal.sha256 = Sha256::digest(&bench.tar).into();
         seal.stream = bench.tar.len() as u64;
         let bytes = bench.packer.pack(&bench.tar, &seal).map_err(|e| self.write_fault(&e))?;
-        let part = create_part(self.place, self.options)?;
+        let mut part = create_part(self.place, self.options)?;
         let done = sys::write_all(&part.file, bytes)
             .map_err(|e| Fault::system("write", self.place.path_of(b""), e))
-            .and_then(|()| self.hand_over(&part));
+            .and_then(|()| self.hand_over(&mut part));
         match done {
             Ok(()) => Ok((part, seal, bytes.len() as u64, Vec::new())),
             Err(fault) => {
@@ -500,9 +504,10 @@ impl Packing<'_> {
     }
 
     /// Owner (as root, or the group where we may) and mode of the archive: never more than the session itself allowed.
-    fn hand_over(&self, part: &Part) -> Result<(), Fault> {
+    fn hand_over(&self, part: &mut Part) -> Result<(), Fault> {
         let fault = |op, e| Fault::system(op, self.place.path_of(b""), e);
         let now = sys::stat(&part.file).map_err(|e| fault("stat", e))?;
+        part.inode = now.inode();
         let mut read_by = self.read_by;
         if sys::is_root() {
             if (now.uid, now.gid) != (self.top.uid, self.top.gid) {
@@ -545,7 +550,7 @@ fn create_part(place: Place<'_>, options: &ArchiveOptions) -> Result<Part, Stop>
         }
     };
     match sys::try_lock(&fd) {
-        Ok(_) => Ok(Part { name, file: File::from(fd) }),
+        Ok(_) => Ok(Part { name, file: File::from(fd), inode: (0, 0) }),
         Err(e) => {
             let refused = fault("lock", e);
             let _ = sys::unlink(place.parent, &name); // a leftover at worst

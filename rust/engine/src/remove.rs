@@ -29,10 +29,12 @@ pub struct Unfinished {
 /// Every recorded entry is still what was recorded, and every directory can be emptied: a removal that is refused halfway
 /// would leave a torn session.
 pub fn recheck(tree: &Tree, place: Place<'_>) -> Result<(), Stop> {
-    for entry in &tree.entries {
+    let mut leased = tree.leased.iter().peekable();
+    for (i, entry) in tree.entries.iter().enumerate() {
         let recorded = recorded(entry)?;
-        let now = match entry.kind {
-            Kind::Dir => {
+        let held = leased.next_if(|(at, _)| *at == i);
+        let now = match (entry.kind, held) {
+            (Kind::Dir, _) => {
                 let handle = tree.dir(place, entry.dir)?;
                 // Root is asked too: a file server may take it for nobody.
                 sys::may_change(handle.as_fd()).map_err(|e| {
@@ -42,7 +44,9 @@ pub fn recheck(tree: &Tree, place: Place<'_>) -> Result<(), Stop> {
                 })?;
                 sys::stat(handle.as_fd())
             }
-            _ => sys::stat_at(tree.dir(place, entry.parent)?.as_fd(), entry.name()),
+            // Its name leads to it as long as its directory has not changed.
+            (_, Some((_, fd))) => sys::stat(fd),
+            (_, None) => sys::stat_at(tree.dir(place, entry.parent)?.as_fd(), entry.name()),
         };
         let now = now.map_err(|e| gone("stat", &place, &entry.path, e))?;
         if !now.unchanged(recorded) {

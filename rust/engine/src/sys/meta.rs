@@ -96,6 +96,11 @@ impl Meta {
         }
     }
 
+    /// Device and inode number.
+    pub fn inode(&self) -> (u64, u64) {
+        (self.dev, self.ino)
+    }
+
     pub fn same_inode(&self, other: &Meta) -> bool {
         self.dev == other.dev && self.ino == other.ino && self.kind == other.kind
     }
