@@ -276,7 +276,7 @@ def test_workers_back_off_when_the_filesystem_gets_slow(engine: Engine, tmp_path
 
     def run() -> tuple[list[str], int]:
         backoff._EVERY = backoff._FIRST = 0.1
-        result = archive(todo, jobs=4, max_ops=4000, back_off=True)
+        result = archive(todo, jobs=4, max_ops=3000, back_off=True)
         return list(result.notes), result.counts["archived"]
 
     with Traced(run, "unlink:delay_enter=100ms:when=8+", ("unlink", "openat", "unlinkat")) as traced:
