@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from runark.engine.protocol import FORMATS, Engine
-from support.drive import archive_one, jobs_of, restore_one
+from runark.engine.protocol import FORMATS, ArchiveJob, ArchiveOptions, Engine
+from support.drive import archive_one, drain, jobs_of, restore_one
 from support.sessions import NAME, everything, plain
 from support.trees import Dir, File, HardLink, Snapshot, Symlink, Tree, assert_same, make, snapshot
 
@@ -43,6 +43,39 @@ def holds(engine: Engine, archive: Path, before: Snapshot) -> None:
     assert restore_one(engine, archive, dest, **FAITHFUL).action == "restored"
     assert_same(before, snapshot(dest))
     shutil.rmtree(dest)
+
+
+# ------------------------------------------------------------------------------------------------ not looked for
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_an_archive_that_came_after_the_scan(engine: Engine, tmp_path: Path, fmt: str) -> None:
+    """The scan saw none, so none is looked for; the one that came since is not replaced, and holds what it held."""
+    session, before = kept(engine, tmp_path)
+    archive = (tmp_path / ARCHIVE).read_bytes()
+    (outcome,) = drain(
+        engine.archive([ArchiveJob(os.fsencode(session), unarchived=True)], ArchiveOptions(format=fmt, jobs=1))
+    )
+    assert (tmp_path / ARCHIVE).read_bytes() == archive
+    if fmt == "tar.gz":
+        assert outcome.action == "changed", outcome
+        assert_same(before, snapshot(session))
+        assert sorted(os.listdir(tmp_path)) == [NAME, ARCHIVE]
+    else:
+        assert outcome.action == "archived", outcome
+        assert sorted(os.listdir(tmp_path)) == sorted([ARCHIVE, f"{NAME}.{fmt}"])
+        holds(engine, tmp_path / f"{NAME}.{fmt}", before)
+
+
+def test_leftovers_have_archives_looked_for(engine: Engine, tmp_path: Path) -> None:
+    """Whatever the job says: a tombstone rests on its archive."""
+    session, before = kept(engine, tmp_path)
+    session.rename(tmp_path / TOMBSTONE)
+    job = ArchiveJob(os.fsencode(session), (os.fsencode(TOMBSTONE),), unarchived=True)
+    (outcome,) = drain(engine.archive([job], ArchiveOptions(jobs=1)))
+    assert outcome.action == "archived", outcome
+    assert os.listdir(tmp_path) == [ARCHIVE]
+    holds(engine, tmp_path / ARCHIVE, before)
 
 
 # ------------------------------------------------------------------------------------------------ keep_source, S2

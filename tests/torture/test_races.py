@@ -10,7 +10,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -105,6 +105,15 @@ WRITERS: list[Callable[[Path], None]] = [
     _swap_directory, ]  # fmt: skip
 
 
+def _finds(writer: Callable[[Path], None], session: Path) -> bool:
+    """Let the writer work; whether what it works on was there."""
+    try:
+        writer(session)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def _files(directory: Path) -> dict[str, bytes]:
     """Every regular file below that a writer may have made, by its path."""
     return {
@@ -137,6 +146,44 @@ def _stops(engine: Engine, root: Path) -> list[Call]:
     session, _ = _fresh(root)
     _, calls = recorded(_archiving(engine, session))
     return [call for call in calls if call.name not in ("write", "read") or "/" in call.args]
+
+
+@pytest.mark.parametrize("writer", [_append, _overwrite, _truncate, _replace], ids=lambda one: one.__name__.strip("_"))
+def test_a_writer_in_memory(engine: Engine, tmp_path: Path, writer: Callable[[Path], None]) -> None:
+    """There the archiver holds leases on the files until they are gone: who opens one for writing waits for it, then
+    finds the session whole."""
+    root = _in_memory(tmp_path)
+    waited = met = 0
+    try:
+        calls = some(_stops(engine, root), 20)
+        for call in calls:
+            session, before = _fresh(root)
+            with (
+                Traced(_archiving(engine, session), f"{call.name}:signal=STOP:when={call.nth}") as traced,
+                ThreadPoolExecutor(1) as aside,
+            ):
+                assert traced.until_stopped(), call
+                writing = aside.submit(_finds, writer, session)
+                waits = not wait([writing], timeout=0.3).done
+                there = {} if waits else _files(root)
+                traced.go_on()
+                outcome = traced.answer()
+                found = writing.result(timeout=30)
+            told = (call, outcome, sorted(os.listdir(root)))
+            waited, met = waited + waits, met + found
+            if waits:
+                assert found and outcome.action == "changed", told
+                there = _files(root)
+                assert str(session / "out.csv") in there, told
+            elif not found:
+                assert_kept(session, before, told)
+            packed = _in_archives(root, engine, tmp_path / "scratch") | set(_files(root).values())
+            assert packed >= set(there.values()), told
+    finally:
+        shutil.rmtree(root)
+    assert met >= len(calls) // 3
+    assert waited >= 3 or writer is _replace
+    record(f"writer in memory: {writer.__name__.strip('_')}", len(calls), engine.name, "tmpfs")
 
 
 @pytest.mark.parametrize("writer", WRITERS, ids=lambda writer: writer.__name__.strip("_"))
@@ -352,6 +399,14 @@ def _in_memory(tmp_path: Path) -> Path:
     return Path("/dev/shm") / f"race-{os.getpid()}" if os.path.isdir("/dev/shm") else tmp_path / "r"
 
 
+def _map(session: Path) -> mmap.mmap | None:
+    try:
+        with open(session / "out.csv", "r+b") as file:
+            return mmap.mmap(file.fileno(), 0)
+    except FileNotFoundError:
+        return None
+
+
 def test_a_mapping_made_while_it_is_archived(engine: Engine, tmp_path: Path) -> None:
     """Opened and mapped after the file was packed, written to after the last look at its times: in memory the kernel
     does not even change them."""
@@ -364,12 +419,13 @@ def test_a_mapping_made_while_it_is_archived(engine: Engine, tmp_path: Path) -> 
         for call in points:
             session, before = _fresh(root)
             with Traced(_archiving(engine, session), f"{call.name}:signal=STOP:when={call.nth}") as traced:
-                mapping = None
-                if traced.until_stopped():
-                    with contextlib.suppress(FileNotFoundError), open(session / "out.csv", "r+b") as file:
-                        mapping = mmap.mmap(file.fileno(), 0)
+                assert traced.until_stopped(), call
+                with ThreadPoolExecutor(1) as aside:
+                    opened = aside.submit(_map, session)
+                    wait([opened], timeout=0.3)  # a lease may hold it up until the archiver goes on
                     traced.go_on()
-                outcome = traced.answer()
+                    outcome = traced.answer()
+                    mapping = opened.result(timeout=30)
                 if mapping is not None:
                     met += 1
                     mapping[: len(MARK)] = MARK

@@ -123,9 +123,14 @@ def test_what_killed_runs_left(tmp_path: Path) -> None:
         (name(2), ()),
         (name(3), ()),
     ]
+    assert [job.unarchived for job in todo.jobs] == [False, True, False, True]
     assert todo.resumed == {"S1": 1, "S2": 1, "S3": 1}
     assert todo.found == {"archive": 1, "part": 2, "tombstone": 1, "aside": 1}
     assert todo.sum("inodes") == 9
+
+
+def test_beside_a_root_that_is_a_session_nothing_was_seen(tmp_path: Path) -> None:
+    assert [job.unarchived for job in made(make(tmp_path / name(1))).jobs] == [False]
 
 
 def test_an_archive_of_a_session_with_a_longer_name(tmp_path: Path) -> None:
