@@ -34,6 +34,7 @@ pub struct Packer {
     format: Format,
     level: i32,
     deflate: Option<Compressor>,
+    zstd: Option<zstd::bulk::Compressor<'static>>,
     out: Vec<u8>,
 }
 
@@ -41,7 +42,7 @@ impl Packer {
     pub fn new(format: Format, level: i32) -> Self {
         let deflate =
             (format == Format::TarGz).then(|| Compressor::new(CompressionLvl::new(level).unwrap_or_default()));
-        Self { format, level, deflate, out: Vec::new() }
+        Self { format, level, deflate, zstd: None, out: Vec::new() }
     }
 
     /// The archive file for a whole tar stream.
@@ -62,9 +63,14 @@ impl Packer {
                 out.extend_from_slice(&(tar.len() as u32).to_le_bytes());
             }
             (Format::TarZst, _) => {
-                let mut frame = zstd::bulk::Compressor::new(self.level)?;
-                frame.set_parameter(zstd::zstd_safe::CParameter::ChecksumFlag(true))?;
-                out.extend_from_slice(&frame.compress(tar)?);
+                if self.zstd.is_none() {
+                    let mut frame = zstd::bulk::Compressor::new(self.level)?;
+                    frame.set_parameter(zstd::zstd_safe::CParameter::ChecksumFlag(true))?;
+                    self.zstd = Some(frame);
+                }
+                if let Some(frame) = &mut self.zstd {
+                    out.extend_from_slice(&frame.compress(tar)?);
+                }
                 out.extend_from_slice(&ZSTD_HEADER);
                 out.extend_from_slice(seal.text().as_bytes());
             }

@@ -64,22 +64,37 @@ pub fn verify_part(
     if sealed && seal.as_ref() != Some(&packed.seal) {
         return wrong("the seal does not read back");
     }
+    if !packed.tar.is_empty() {
+        let out = &mut bench.unpacker.out;
+        out.clear();
+        let decoded = codec::decoder(format, file).and_then(|d| d.take(packed.seal.stream + 1).read_to_end(out));
+        return match decoded {
+            Ok(_) if *out == packed.tar => Ok(()),
+            Ok(_) => wrong(UNEQUAL),
+            Err(e) => Err(undecodable(Broken::from(e).at(&path))),
+        };
+    }
     let digested = if packed.blocks.is_empty() {
         digest_stream(format, file, control)
     } else {
         digest_blocks(&file, packed, threads, control)
     };
     let (digest, length) = digested.map_err(|broken| match broken {
-        Some(e) => match Broken::from(e).at(&path) {
-            Stop::Damaged(fault) => Stop::Failed(fault),
-            stop => stop,
-        },
+        Some(e) => undecodable(Broken::from(e).at(&path)),
         None => Stop::Cancelled,
     })?;
     if digest != packed.seal.sha256 || length != packed.seal.stream {
         return wrong(UNEQUAL);
     }
     Ok(())
+}
+
+/// What was just written and is damaged is no damaged archive, but a failure.
+fn undecodable(stop: Stop) -> Stop {
+    match stop {
+        Stop::Damaged(fault) => Stop::Failed(fault),
+        stop => stop,
+    }
 }
 
 /// Digest and length of the whole decoded stream. Hashing goes on in a second thread; `None` is a cancellation.
