@@ -11,16 +11,18 @@ use std::sync::mpsc::{sync_channel, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 use libdeflater::{CompressionLvl, Compressor, Decompressor};
 use liblzma::stream::{Check, Stream};
 
 use crate::options::Format;
 use crate::seal::{Seal, GZIP_HEADER, GZIP_PREFIX, ZSTD_HEADER};
+use crate::splice;
 
-/// What one deflate block of a large session holds. Blocks are independent, so that they can also be decoded at once; with
-/// this much in each, the ratio loses less than one in a hundred.
-const CHUNK: usize = 1 << 20;
+/// Plain bytes in one block of a large session. Blocks are independent, so that they can also be decoded at once.
+const BLOCK: usize = 1 << 20;
+/// Plain bytes that are compressed as one stream at level 1. libdeflate mostly makes a single deflate block of so much, whose end
+/// [`splice`] finds at once; the ratio loses three in a hundred.
+const PIECE: usize = 64 << 10;
 
 /// Memory an xz stream may ask for when it is read.
 const XZ_MEMORY: u64 = 256 << 20;
@@ -189,61 +191,71 @@ impl Encoder {
 /// One gzip member, its blocks compressed by several threads.
 pub struct Gzip {
     file: File,
-    chunk: Vec<u8>,
-    crc: Crc,
+    plain: Vec<u8>,
+    crc: libdeflater::Crc,
+    length: u64,
     blocks: Vec<u32>,
-    pool: Pool<Chunk, io::Result<Block>>,
+    pool: Pool<Block, io::Result<Block>>,
+    spare: Vec<Block>,
 }
 
-struct Chunk {
-    bytes: Vec<u8>,
-    last: bool,
-}
-
+/// What is packed and unpacked at once; its buffers are used again.
+#[derive(Default)]
 struct Block {
-    bytes: Vec<u8>,
-    crc: Crc,
+    plain: Vec<u8>,
+    packed: Vec<u8>,
 }
 
 impl Gzip {
     fn new(mut file: File, level: i32, threads: usize) -> io::Result<Self> {
         // The seal is known at the end; its room is kept.
         file.write_all(&[0; GZIP_PREFIX])?;
-        // zlib-rs spends less effort than its level says: its level 2 is the ratio of zlib's level 1.
-        let level = Compression::new((level as u32 + 1).min(9));
-        let pool =
-            Pool::new(threads, move || Compress::new(level, false), |deflate, chunk| deflate_block(deflate, &chunk));
-        Ok(Self { file, chunk: Vec::with_capacity(CHUNK), crc: Crc::new(), blocks: Vec::new(), pool })
+        let pool = Pool::new(threads, move || BlockPacker::new(level), BlockPacker::pack);
+        let (plain, blocks, spare) = (Vec::with_capacity(BLOCK), Vec::new(), Vec::new());
+        Ok(Self { file, plain, crc: libdeflater::Crc::new(), length: 0, blocks, pool, spare })
     }
 
     fn write(&mut self, mut data: &[u8]) -> io::Result<()> {
+        self.crc.update(data);
+        self.length += data.len() as u64;
         while !data.is_empty() {
-            let n = data.len().min(CHUNK - self.chunk.len());
-            self.chunk.extend_from_slice(&data[..n]);
+            let n = data.len().min(BLOCK - self.plain.len());
+            self.plain.extend_from_slice(&data[..n]);
             data = &data[n..];
-            if self.chunk.len() == CHUNK {
-                self.submit(false)?;
+            if self.plain.len() == BLOCK {
+                self.submit()?;
             }
         }
         Ok(())
     }
 
-    fn submit(&mut self, last: bool) -> io::Result<()> {
-        let bytes = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK));
-        self.pool.submit(Chunk { bytes, last })?;
-        while self.pool.is_full() || (last && !self.pool.is_empty()) {
-            let block = self.pool.next()??;
-            self.crc.combine(&block.crc);
-            self.blocks.push(block.bytes.len() as u32);
-            self.file.write_all(&block.bytes)?;
+    fn submit(&mut self) -> io::Result<()> {
+        let mut block = self.spare.pop().unwrap_or_default();
+        block.plain.clear();
+        std::mem::swap(&mut block.plain, &mut self.plain);
+        self.pool.submit(block)?;
+        while self.pool.is_full() {
+            self.put()?;
         }
         Ok(())
     }
 
+    fn put(&mut self) -> io::Result<()> {
+        let block = self.pool.next()??;
+        self.file.write_all(&block.packed)?;
+        self.blocks.push(block.packed.len() as u32);
+        self.spare.push(block);
+        Ok(())
+    }
+
     fn finish(mut self, seal: &Seal) -> io::Result<(File, Vec<u32>)> {
-        self.submit(true)?;
-        self.file.write_all(&self.crc.sum().to_le_bytes())?;
-        self.file.write_all(&self.crc.amount().to_le_bytes())?;
+        if !self.plain.is_empty() {
+            self.submit()?;
+        }
+        while !self.pool.is_empty() {
+            self.put()?;
+        }
+        self.file.write_all(&gzip_end(self.crc.sum(), self.length))?;
         let mut head = GZIP_HEADER.to_vec();
         head.extend_from_slice(seal.text().as_bytes());
         head.push(0);
@@ -252,21 +264,37 @@ impl Gzip {
     }
 }
 
-fn deflate_block(deflate: &mut Compress, chunk: &Chunk) -> io::Result<Block> {
-    deflate.reset();
-    let mut crc = Crc::new();
-    crc.update(&chunk.bytes);
-    let flush = if chunk.last { FlushCompress::Finish } else { FlushCompress::Sync };
-    let mut bytes = Vec::with_capacity(chunk.bytes.len() / 2 + 1024);
-    loop {
-        let taken = deflate.total_in() as usize;
-        let status = deflate.compress_vec(&chunk.bytes[taken..], &mut bytes, flush).map_err(io::Error::other)?;
-        let all_in = deflate.total_in() as usize == chunk.bytes.len();
-        // With room left behind the output, a flush is complete.
-        if status == Status::StreamEnd || (!chunk.last && all_in && bytes.len() < bytes.capacity()) {
-            return Ok(Block { bytes, crc });
+/// What follows the blocks: an empty stored block that is the last, checksum and length.
+fn gzip_end(crc: u32, length: u64) -> [u8; 13] {
+    let mut end = [1, 0, 0, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0];
+    end[5..9].copy_from_slice(&crc.to_le_bytes());
+    end[9..].copy_from_slice(&(length as u32).to_le_bytes());
+    end
+}
+
+struct BlockPacker {
+    deflate: Compressor,
+    piece: usize,
+    out: Vec<u8>,
+}
+
+impl BlockPacker {
+    fn new(level: i32) -> Self {
+        let mut deflate = Compressor::new(CompressionLvl::new(level).unwrap_or_default());
+        let piece = if level == 1 { PIECE } else { BLOCK };
+        let out = vec![0; deflate.deflate_compress_bound(piece)];
+        Self { deflate, piece, out }
+    }
+
+    fn pack(&mut self, mut block: Block) -> io::Result<Block> {
+        block.packed.clear();
+        for piece in block.plain.chunks(self.piece) {
+            let n = self.deflate.deflate_compress(piece, &mut self.out).map_err(|e| io::Error::other(e.to_string()))?;
+            let start = block.packed.len();
+            block.packed.extend_from_slice(&self.out[..n]);
+            splice::reopen(&mut block.packed, start)?;
         }
-        bytes.reserve(64 * 1024);
+        Ok(block)
     }
 }
 
@@ -280,65 +308,63 @@ pub fn gunzip_blocks(
     mut each: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
     let shared = Arc::new(file.try_clone()?);
-    let mut pool =
-        Pool::new(threads, Decompressor::new, move |inflate, part: Part| inflate_block(inflate, &shared, &part));
-    let mut crc = Crc::new();
+    let work = move |inflate: &mut Decompressor, part| inflate_block(inflate, &shared, part);
+    let mut pool = Pool::new(threads, Decompressor::new, work);
+    let mut crc = libdeflater::Crc::new();
     let mut at = GZIP_PREFIX as u64;
     let mut left = stream;
-    let mut take = |pool: &mut Pool<Part, io::Result<Plain>>| {
-        let plain = pool.next()??;
-        crc.combine(&plain.crc);
-        each(&plain.bytes)
+    let mut spare = Vec::new();
+    let mut take = |pool: &mut Pool<Part, io::Result<Block>>, spare: &mut Vec<Block>| {
+        let block = pool.next()??;
+        crc.update(&block.plain);
+        each(&block.plain)?;
+        spare.push(block);
+        Ok::<_, io::Error>(())
     };
-    for (i, &packed) in blocks.iter().enumerate() {
-        let last = i + 1 == blocks.len();
-        let length = if last { left } else { CHUNK as u64 };
-        let wrong = || io::Error::other("the archive is longer than what was packed");
-        left = left.checked_sub(length).ok_or_else(wrong)?;
-        pool.submit(Part { at, packed: packed as usize, length: length as usize, last })?;
+    for &packed in blocks {
+        let length = left.min(BLOCK as u64);
+        left -= length;
+        let block = spare.pop().unwrap_or_default();
+        pool.submit(Part { at, packed: packed as usize, length: length as usize, block })?;
         at += u64::from(packed);
         while pool.is_full() {
-            take(&mut pool)?;
+            take(&mut pool, &mut spare)?;
         }
     }
     while !pool.is_empty() {
-        take(&mut pool)?;
+        take(&mut pool, &mut spare)?;
     }
-    let mut trailer = [0u8; 8];
-    file.read_exact_at(&mut trailer, at)?;
-    if trailer[..4] != crc.sum().to_le_bytes() || trailer[4..] != (stream as u32).to_le_bytes() {
+    let mut end = Vec::new();
+    FileAt { file, at }.take(14).read_to_end(&mut end)?;
+    if left > 0 || end != gzip_end(crc.sum(), stream) {
         return Err(io::Error::other("the archive's checksum or length is wrong"));
     }
     Ok(())
 }
 
+/// A block in the file, and the buffers it is decoded with.
 struct Part {
     at: u64,
     packed: usize,
     length: usize,
-    last: bool,
+    block: Block,
 }
 
-struct Plain {
-    bytes: Vec<u8>,
-    crc: Crc,
-}
+/// A last, stored block of one byte. Only if a block of the archive leaves the stream open at a byte does the decoder come to
+/// it.
+const WITNESS: [u8; 6] = [1, 1, 0, 0xfe, 0xff, 0xa5];
 
-fn inflate_block(inflate: &mut Decompressor, file: &File, part: &Part) -> io::Result<Plain> {
-    let mut packed = vec![0; part.packed];
+fn inflate_block(inflate: &mut Decompressor, file: &File, part: Part) -> io::Result<Block> {
+    let Block { mut plain, mut packed } = part.block;
+    packed.resize(part.packed, 0);
     file.read_exact_at(&mut packed, part.at)?;
-    if !part.last {
-        // Blocks but the last end where a new one may begin; an empty one that says it is the last lets the decoder stop there.
-        packed.extend_from_slice(&[1, 0, 0, 0xff, 0xff]);
-    }
-    let mut bytes = vec![0; part.length];
-    let n = inflate.deflate_decompress(&packed, &mut bytes).map_err(|e| io::Error::other(e.to_string()))?;
-    if n != part.length {
+    packed.extend_from_slice(&WITNESS);
+    plain.resize(part.length + 1, 0);
+    let n = inflate.deflate_decompress(&packed, &mut plain).map_err(|e| io::Error::other(e.to_string()))?;
+    if n != plain.len() || plain.pop() != WITNESS.last().copied() {
         return Err(io::Error::other("a block of the archive has another length"));
     }
-    let mut crc = Crc::new();
-    crc.update(&bytes);
-    Ok(Plain { bytes, crc })
+    Ok(Block { plain, packed })
 }
 
 /// Threads that each turn jobs into answers; answers come in the order of the jobs.
