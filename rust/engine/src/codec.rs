@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
-use std::sync::mpsc::{sync_channel, Receiver, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{sync_channel, Receiver, SyncSender, TryRecvError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use libdeflater::{CompressionLvl, Compressor, Decompressor};
@@ -233,7 +233,7 @@ impl Gzip {
         let mut block = self.spare.pop().unwrap_or_default();
         block.plain.clear();
         std::mem::swap(&mut block.plain, &mut self.plain);
-        self.pool.submit(block)?;
+        self.pool.submit(block);
         while self.pool.is_full() {
             self.put()?;
         }
@@ -325,7 +325,7 @@ pub fn gunzip_blocks(
         let length = left.min(BLOCK as u64);
         left -= length;
         let block = spare.pop().unwrap_or_default();
-        pool.submit(Part { at, packed: packed as usize, length: length as usize, block })?;
+        pool.submit(Part { at, packed: packed as usize, length: length as usize, block });
         at += u64::from(packed);
         while pool.is_full() {
             take(&mut pool, &mut spare)?;
@@ -367,58 +367,92 @@ fn inflate_block(inflate: &mut Decompressor, file: &File, part: Part) -> io::Res
     Ok(Block { plain, packed })
 }
 
-/// Threads that each turn jobs into answers; answers come in the order of the jobs.
+/// Threads that each turn jobs into answers; answers come in the order of the jobs. Who waits for an answer works along.
 struct Pool<J, A> {
-    jobs: Option<SyncSender<(J, SyncSender<A>)>>,
+    queue: Arc<Queue<J, A>>,
+    work: Box<dyn FnMut(J) -> A>,
     answers: VecDeque<Receiver<A>>,
     threads: Vec<JoinHandle<()>>,
 }
 
+/// Jobs nobody has begun, and where the answers go.
+struct Queue<J, A> {
+    jobs: Mutex<Option<VecDeque<(J, SyncSender<A>)>>>,
+    news: Condvar,
+}
+
+impl<J, A> Queue<J, A> {
+    fn lock(&self) -> MutexGuard<'_, Option<VecDeque<(J, SyncSender<A>)>>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The oldest job, waited for; `None` once there are to be no more.
+    fn wait(&self) -> Option<(J, SyncSender<A>)> {
+        let mut jobs = self.lock();
+        loop {
+            if let Some(job) = jobs.as_mut()?.pop_front() {
+                return Some(job);
+            }
+            jobs = self.news.wait(jobs).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
 impl<J: Send + 'static, A: Send + 'static> Pool<J, A> {
-    /// Each thread works with a state of its own.
-    fn new<S>(
+    /// `threads` in all, the caller's among them, but one besides it in any case. Each works with a state of its own.
+    fn new<S: 'static>(
         threads: usize,
         state: impl Fn() -> S + Clone + Send + 'static,
         work: impl Fn(&mut S, J) -> A + Clone + Send + 'static,
     ) -> Self {
-        let threads = threads.max(1);
-        let (sender, receiver) = sync_channel::<(J, SyncSender<A>)>(threads);
-        let receiver = Arc::new(Mutex::new(receiver));
-        let threads = (0..threads)
+        let queue = Arc::new(Queue { jobs: Mutex::new(Some(VecDeque::new())), news: Condvar::new() });
+        let threads = (1..threads.max(2))
             .map(|_| {
-                let (receiver, state, work) = (Arc::clone(&receiver), state.clone(), work.clone());
+                let (queue, state, work) = (Arc::clone(&queue), state.clone(), work.clone());
                 std::thread::spawn(move || {
                     let mut state = state();
-                    loop {
-                        let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                        let Ok((job, answer)) = next else { return };
+                    while let Some((job, answer)) = queue.wait() {
                         // Nobody waits for the answer if the session was given up.
                         let _ = answer.send(work(&mut state, job));
                     }
                 })
             })
             .collect();
-        Self { jobs: Some(sender), answers: VecDeque::new(), threads }
+        let mut state = state();
+        Self { queue, work: Box::new(move |job| work(&mut state, job)), answers: VecDeque::new(), threads }
     }
 
     fn is_full(&self) -> bool {
-        self.answers.len() > 2 * self.threads.len()
+        self.answers.len() > 2 * self.threads.len() + 2
     }
 
     fn is_empty(&self) -> bool {
         self.answers.is_empty()
     }
 
-    fn submit(&mut self, job: J) -> io::Result<()> {
+    fn submit(&mut self, job: J) {
         let (sender, receiver) = sync_channel(1);
-        self.jobs.as_ref().ok_or_else(fallen)?.send((job, sender)).map_err(|_| fallen())?;
+        if let Some(jobs) = self.queue.lock().as_mut() {
+            jobs.push_back((job, sender));
+        }
+        self.queue.news.notify_one();
         self.answers.push_back(receiver);
-        Ok(())
     }
 
     /// The answer to the oldest job.
     fn next(&mut self) -> io::Result<A> {
-        self.answers.pop_front().ok_or_else(fallen)?.recv().map_err(|_| fallen())
+        let oldest = self.answers.pop_front().ok_or_else(fallen)?;
+        loop {
+            match oldest.try_recv() {
+                Err(TryRecvError::Empty) => {}
+                answer => return answer.map_err(|_| fallen()),
+            }
+            let job = self.queue.lock().as_mut().and_then(VecDeque::pop_front);
+            match job {
+                Some((job, answer)) => drop(answer.send((self.work)(job))),
+                None => return oldest.recv().map_err(|_| fallen()),
+            }
+        }
     }
 }
 
@@ -428,8 +462,8 @@ fn fallen() -> io::Error {
 
 impl<J, A> Drop for Pool<J, A> {
     fn drop(&mut self) {
-        self.jobs = None;
-        self.answers.clear();
+        *self.queue.lock() = None;
+        self.queue.news.notify_all();
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
