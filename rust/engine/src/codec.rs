@@ -518,3 +518,118 @@ impl Read for FileAt<'_> {
         Ok(n)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lines, then noise, then zeros, over and over: each level cuts it into blocks of every kind.
+    fn stream(length: usize) -> Vec<u8> {
+        let mut out = Vec::with_capacity(length + 100_000);
+        let mut state = 1u64;
+        while out.len() < length {
+            for _ in 0..2000 {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                out.extend_from_slice(
+                    format!("step {} loss {:.6}\n", out.len(), (state >> 40) as f64 / 1e7).as_bytes(),
+                );
+            }
+            for _ in 0..3000 {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                out.extend_from_slice(&(state >> 16).to_le_bytes()[..6]);
+            }
+            out.resize(out.len() + 15_000, 0);
+        }
+        out.truncate(length);
+        out
+    }
+
+    /// The archive's bytes and its blocks, in a file; written in steps of `step` bytes.
+    fn packed(plain: &[u8], level: i32, threads: usize, step: usize) -> (File, Vec<u8>, Vec<u32>) {
+        let mut file = tempfile::tempfile().unwrap();
+        let mut encoder = Encoder::new(Format::TarGz, level, threads, file.try_clone().unwrap()).unwrap();
+        for some in plain.chunks(step) {
+            encoder.write(some).unwrap();
+        }
+        let seal = Seal { sha256: [7; 32], stream: plain.len() as u64, entries: 1, content: 0 };
+        let (size, blocks) = encoder.finish(&seal).unwrap();
+        let mut bytes = Vec::new();
+        file.rewind().unwrap();
+        file.read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes.len() as u64, size);
+        assert_eq!(Seal::of_gzip(&bytes), Some(seal));
+        (file, bytes, blocks)
+    }
+
+    fn decoded(file: &File, blocks: &[u32], stream: usize, threads: usize) -> io::Result<Vec<u8>> {
+        let mut out = Vec::new();
+        gunzip_blocks(file, blocks, stream as u64, threads, |plain| {
+            out.extend_from_slice(plain);
+            Ok(())
+        })?;
+        Ok(out)
+    }
+
+    #[test]
+    fn blocks_make_one_member_whatever_the_number_of_threads() {
+        let most = stream(2 * BLOCK + 1);
+        let mut lengths = vec![1, 512, 2 * BLOCK];
+        lengths.extend([PIECE, BLOCK, BLOCK + PIECE].into_iter().flat_map(|edge| [edge - 1, edge, edge + 1]));
+        for level in 1..=9 {
+            for &length in if level == 1 { &lengths[..] } else { &[1, BLOCK, 2 * BLOCK + 1] } {
+                let plain = &most[..length];
+                let (file, bytes, blocks) = packed(plain, level, 1, 512);
+                assert_eq!(blocks.len(), length.div_ceil(BLOCK));
+                for threads in [2, 3, 7] {
+                    assert!(packed(plain, level, threads, 1 << 20).1 == bytes, "{level} {length} {threads}");
+                    assert!(decoded(&file, &blocks, length, threads).unwrap() == plain);
+                }
+                let mut one = flate2::bufread::GzDecoder::new(&bytes[..]);
+                let mut out = Vec::new();
+                one.read_to_end(&mut out).unwrap();
+                assert!(out == plain && one.into_inner().is_empty(), "{level} {length}");
+                let mut out = vec![0; length];
+                assert_eq!(Decompressor::new().gzip_decompress(&bytes, &mut out), Ok(length));
+                assert!(out == plain);
+            }
+        }
+    }
+
+    #[test]
+    fn an_encoder_is_given_up() {
+        // In the middle, with jobs that nobody has begun.
+        let file = tempfile::tempfile().unwrap();
+        let mut encoder = Encoder::new(Format::TarGz, 9, 3, file).unwrap();
+        encoder.write(&stream(9 * BLOCK)).unwrap();
+        drop(encoder);
+    }
+
+    #[test]
+    fn a_wrong_block_is_seen() {
+        let plain = stream(2 * BLOCK + 77);
+        let (file, bytes, blocks) = packed(&plain, 1, 2, BLOCK);
+        let refused = |at: usize, byte: u8| {
+            file.write_all_at(&[byte], at as u64).unwrap();
+            let out = decoded(&file, &blocks, plain.len(), 2);
+            file.write_all_at(&bytes[at..=at], at as u64).unwrap();
+            // A bit may only fill up a byte before the next block; then other gunzips do not mind it either.
+            assert!(out.is_err() || out.unwrap() == plain && at < bytes.len() - 12);
+        };
+        for at in (GZIP_PREFIX..bytes.len()).step_by(997).chain(bytes.len() - 13..bytes.len()) {
+            refused(at, bytes[at] ^ 1 << (at % 8));
+        }
+        // A first block that ends the stream: everything decodes, but not for those who read the file as one member.
+        let mut deflate = Compressor::new(CompressionLvl::fastest());
+        let mut first = vec![0; deflate.deflate_compress_bound(BLOCK)];
+        let n = deflate.deflate_compress(&plain[..BLOCK], &mut first).unwrap();
+        let ended = [&bytes[..GZIP_PREFIX], &first[..n], &bytes[GZIP_PREFIX + blocks[0] as usize..]].concat();
+        let other = tempfile::tempfile().unwrap();
+        other.write_all_at(&ended, 0).unwrap();
+        assert!(decoded(&other, &[n as u32, blocks[1], blocks[2]], plain.len(), 2).is_err());
+        assert!(decoded(&file, &blocks[..2], plain.len(), 2).is_err());
+        assert!(decoded(&file, &blocks, plain.len() - 1, 2).is_err());
+        assert!(decoded(&file, &blocks, plain.len() + 1, 2).is_err());
+        file.write_all_at(&[0], bytes.len() as u64).unwrap();
+        assert!(decoded(&file, &blocks, plain.len(), 2).is_err());
+    }
+}

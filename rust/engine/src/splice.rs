@@ -23,7 +23,8 @@ const BLOCK_ENDS: u8 = 0x80;
 const PAIR: usize = 48;
 
 /// Turn the whole deflate stream in `out[start..]` into one without an end: no block of it is the last, and it ends with a
-/// byte. Errors: `out[start..]` is not exactly one deflate stream whose last byte is filled up with zeros.
+/// byte. `out[start..]` is exactly one deflate stream whose last byte is filled up with zeros; otherwise there is an error, or
+/// what comes out is no better than what went in.
 pub fn reopen(out: &mut Vec<u8>, start: usize) -> io::Result<()> {
     let (head, end) =
         last_block(&out[start..]).ok_or_else(|| io::Error::other("a deflate stream has no proper end"))?;
@@ -214,4 +215,166 @@ fn table(lengths: &[u8], entry: impl Fn(usize, u8) -> u8) -> Option<Vec<u8>> {
         }
     }
     Some(table)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use libdeflater::{CompressionLvl, Compressor, Decompressor};
+
+    use super::*;
+
+    /// Bytes by chance, the same each time.
+    struct Chance(u64);
+
+    impl Chance {
+        fn next(&mut self, below: usize) -> usize {
+            self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (self.0 >> 33) as usize % below
+        }
+
+        /// Runs, text, repetitions, noise; each piece of its own kind and length.
+        fn mixture(&mut self, length: usize) -> Vec<u8> {
+            let mut out: Vec<u8> = Vec::new();
+            while out.len() < length {
+                let most = 1 << self.next(17);
+                let n = 1 + self.next(most);
+                match self.next(5) {
+                    0 => out.resize(out.len() + n, self.next(256) as u8),
+                    1 => out.extend((0..n).map(|_| self.next(256) as u8)),
+                    2 => out.extend((0..n).map(|_| b"the loss of a step is 0123456789\n"[self.next(33)])),
+                    3 => {
+                        let few = 2 + self.next(14);
+                        out.extend((0..n).map(|_| self.next(few) as u8));
+                    }
+                    _ => {
+                        let back = 1 + self.next(out.len().clamp(1, 32768));
+                        for _ in 0..n {
+                            out.push(out.len().checked_sub(back).map_or(b' ', |at| out[at]));
+                        }
+                    }
+                }
+            }
+            out.truncate(length);
+            out
+        }
+    }
+
+    fn inputs() -> Vec<Vec<u8>> {
+        let mut chance = Chance(1);
+        let mut all = vec![vec![], vec![0; 5_000_000], vec![b'a'; 300], b"ab".repeat(70_000)];
+        all.extend((1..300).map(|n| chance.mixture(n)));
+        all.extend((1..300).map(|n| vec![n as u8; n]));
+        all.extend((1..60).map(|n| vec![n as u8; n * 4999]));
+        for edge in [5_000, 1 << 15, 1 << 16, 65_535 + 5_000, 300_000, 1 << 20] {
+            all.extend([edge - 1, edge, edge + 1].map(|n| chance.mixture(n)));
+            all.extend([edge - 1, edge, edge + 1].map(|n| (0..n).map(|_| chance.next(256) as u8).collect()));
+            all.extend([edge - 1, edge, edge + 1].map(|n| vec![0; n]));
+        }
+        all.extend((0..100).map(|_| {
+            let length = 1 + chance.next(1 << 18);
+            chance.mixture(length)
+        }));
+        all
+    }
+
+    fn deflated(level: i32, plain: &[u8]) -> Vec<u8> {
+        let mut deflate = Compressor::new(CompressionLvl::new(level).unwrap());
+        let mut out = vec![0; deflate.deflate_compress_bound(plain.len())];
+        let n = deflate.deflate_compress(plain, &mut out).unwrap();
+        out.truncate(n);
+        out
+    }
+
+    /// Whole stream, read by zlib's rules: all of it, and nothing behind it.
+    fn zlib_reads(stream: &[u8], plain: &[u8]) {
+        let mut out = Vec::with_capacity(plain.len() + 1);
+        let mut inflate = flate2::Decompress::new(false);
+        let status = inflate.decompress_vec(stream, &mut out, flate2::FlushDecompress::Finish).unwrap();
+        assert_eq!((status, inflate.total_in()), (flate2::Status::StreamEnd, stream.len() as u64));
+        assert!(out == plain);
+    }
+
+    /// Every kind of end occurs: the kind of the last block, whether others are before it, the bits left in its last byte, and
+    /// whether its end is found without passing it.
+    #[test]
+    fn reopened_streams_join() {
+        let mut ends = BTreeSet::new();
+        let inputs = inputs();
+        for level in 1..=9 {
+            let (mut all, mut joined) = (Vec::new(), Vec::new());
+            for plain in &inputs {
+                let stream = deflated(level, plain);
+                let (head, end) = last_block(&stream).unwrap();
+                let mut bits = Bits { bytes: &stream, at: head };
+                assert_eq!(bits.take(1), 1);
+                let kind = bits.take(2);
+                let mut quick = false;
+                if kind > 0 {
+                    let (symbols, distances) =
+                        if kind == 1 { fixed_lengths() } else { bits.dynamic_lengths().unwrap() };
+                    quick = end_by_padding(&symbols, &stream).is_some();
+                    bits.pass_symbols(&symbols, &distances).unwrap();
+                    assert_eq!(bits.at, end);
+                }
+                ends.insert((kind, head > 0, stream.len() * 8 - end, quick));
+
+                let start = joined.len();
+                joined.extend_from_slice(&stream);
+                reopen(&mut joined, start).unwrap();
+                let mut alone = joined[start..].to_vec();
+                assert!(last_block(&alone).is_none());
+                alone.extend_from_slice(&[1, 0, 0, 0xff, 0xff]);
+                zlib_reads(&alone, plain);
+                all.extend_from_slice(plain);
+            }
+            joined.extend_from_slice(&deflated(level, b"the end"));
+            all.extend_from_slice(b"the end");
+            zlib_reads(&joined, &all);
+            let mut out = vec![0; all.len()];
+            assert_eq!(Decompressor::new().deflate_decompress(&joined, &mut out), Ok(all.len()));
+            assert!(out == all);
+        }
+        for padding in 0..8 {
+            assert!(ends.contains(&(1, false, padding, false)), "fixed codes, {padding}");
+            for first in [false, true] {
+                assert!(ends.contains(&(2, first, padding, true)), "own codes, {first}, {padding}");
+            }
+        }
+        for first in [false, true] {
+            assert!(ends.contains(&(0, first, 0, false)), "stored, {first}");
+            assert!((0..8).any(|padding| ends.contains(&(2, first, padding, false))), "no quick way, {first}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_whole_stream_is_refused() {
+        let mut chance = Chance(2);
+        let whole = deflated(1, &chance.mixture(200_000));
+        let (head, _) = last_block(&whole).unwrap();
+        for length in (0..2000).chain((0..head / 8).step_by(97)).chain(head / 8 - 9..=head / 8) {
+            assert_eq!(last_block(&whole[..length]), None, "{length}");
+        }
+        let mut longer = whole.clone();
+        longer.push(0);
+        assert!(reopen(&mut longer, 0).is_err());
+        for _ in 0..20_000 {
+            // Whatever the bytes are, it ends, and within them.
+            let mut noise: Vec<u8> = (0..chance.next(400)).map(|_| chance.next(256) as u8).collect();
+            if let Some(first) = noise.first_mut() {
+                *first = *first & !7 | [0b101, 0b100, 0b011][chance.next(3)];
+            }
+            if let Some((head, end)) = last_block(&noise) {
+                assert!(head < end && end <= noise.len() * 8);
+            }
+        }
+        for _ in 0..2_000 {
+            let mut flipped = whole.clone();
+            flipped[chance.next(whole.len())] ^= 1 << chance.next(8);
+            if let Some((head, end)) = last_block(&flipped) {
+                assert!(head < end && end <= flipped.len() * 8);
+            }
+        }
+    }
 }
