@@ -376,17 +376,20 @@ struct Pool<J, A> {
 }
 
 /// Jobs nobody has begun, and where the answers go.
+type Waiting<J, A> = VecDeque<(J, SyncSender<A>)>;
+
+/// `None` once nothing is to be begun any more.
 struct Queue<J, A> {
-    jobs: Mutex<Option<VecDeque<(J, SyncSender<A>)>>>,
+    jobs: Mutex<Option<Waiting<J, A>>>,
     news: Condvar,
 }
 
 impl<J, A> Queue<J, A> {
-    fn lock(&self) -> MutexGuard<'_, Option<VecDeque<(J, SyncSender<A>)>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Waiting<J, A>>> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The oldest job, waited for; `None` once there are to be no more.
+    /// The oldest job, waited for.
     fn wait(&self) -> Option<(J, SyncSender<A>)> {
         let mut jobs = self.lock();
         loop {

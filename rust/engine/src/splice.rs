@@ -183,9 +183,9 @@ fn fixed_lengths() -> (Vec<u8>, Vec<u8>) {
 fn codes(lengths: &[u8]) -> Option<Vec<(u16, usize)>> {
     let mut next = [0u32; 16];
     let mut code = 0;
-    for length in 1..16 {
-        next[length] = code;
-        code += lengths.iter().filter(|&&l| usize::from(l) == length).count() as u32;
+    for (length, first) in (1..).zip(&mut next[1..]) {
+        *first = code;
+        code += lengths.iter().filter(|&&l| l == length).count() as u32;
         if code > 1 << length {
             return None;
         }
