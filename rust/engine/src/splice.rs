@@ -59,7 +59,7 @@ fn last_block(stream: &[u8]) -> Option<(usize, usize)> {
                     2 => bits.dynamic_lengths()?,
                     _ => return None,
                 };
-                match end_by_padding(&symbols, stream).filter(|_| last) {
+                match last.then(|| end_by_padding(&symbols, stream)).flatten() {
                     Some(end) => bits.at = end,
                     None => bits.pass_symbols(&symbols, &distances)?,
                 }
