@@ -9,6 +9,7 @@ import re
 import stat
 import subprocess
 import tarfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 from runark.engine.protocol import FORMATS, Engine
 from runark.errors import InvalidArgument
 from support import reference, tools
-from support.drive import archive_all, archive_one
+from support.drive import archive_all, archive_one, verify_one
 from support.sessions import NAME, everything, many, plain
 from support.trees import Dir, File, Tree, assert_same, make, snapshot
 
@@ -141,8 +142,6 @@ def test_stock_tools_read_it_without_a_word(engine: Engine, tmp_path: Path, fmt:
 
 def test_one_member_without_trailing_bytes(engine: Engine, tmp_path: Path) -> None:
     """One gzip member: what follows a deflate stream is its trailer and nothing else."""
-    import zlib
-
     session = make(tmp_path / NAME, plain(5))
     stream, _, _ = reference.tar_stream(session)
     assert archive_one(engine, session).action == "archived"
@@ -255,6 +254,36 @@ def test_large_file(engine: Engine, tmp_path: Path) -> None:
     assert (outcome.action, outcome.bytes_in) == ("archived", content)
     assert outcome.sha256 == hashlib.sha256(stream).hexdigest()
     assert tools.decoded(outcome.target) == stream
+
+
+@pytest.mark.parametrize("level", [1, 6])
+def test_large_gzip(engines: list[Engine], tmp_path: Path, level: int) -> None:
+    """Text, noise and zeros: one member for every reader, the same bytes with any number of workers."""
+    chance = random.Random(8)
+    log = b"".join(b"step %d: loss %.4f\n" % (i, chance.random()) for i in range(100_000))
+    content = {"noise": chance.randbytes(3 << 20), "text": log * 3, "zeros": bytes(3 << 20)}
+    for engine in engines:
+        made = set()
+        for jobs in (1, 2, 5):
+            session = make(tmp_path / NAME, content)
+            stream, _, _ = reference.tar_stream(session)
+            outcome = archive_one(engine, session, level=level, jobs=jobs)
+            assert outcome.sha256 == hashlib.sha256(stream).hexdigest(), outcome
+            target = Path(os.fsdecode(outcome.target))
+            data = target.read_bytes()
+            made.add(data)
+            if len(made) == 1:
+                decoder = zlib.decompressobj(-15)
+                assert decoder.decompress(data[174:]) == stream
+                assert decoder.eof and len(decoder.unused_data) == 8
+                tools.quiet("gzip", "-t", str(target))
+                assert int(tools.quiet("gzip", "-l", str(target)).split()[5]) == len(stream)
+                assert len(tools.stock_list("bsdtar", target)) == len(content) + 1
+                for reader in engines:
+                    found = verify_one(reader, outcome.target)
+                    assert (found.action, found.sha256) == ("sound", outcome.sha256), found
+            target.unlink()
+        assert len(made) == 1, engine.name
 
 
 def test_settled_says_how(engine: Engine, tmp_path: Path) -> None:

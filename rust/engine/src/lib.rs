@@ -23,6 +23,7 @@ pub mod scan;
 pub mod seal;
 pub mod session;
 pub mod settle;
+mod splice;
 pub mod sys;
 pub mod tar;
 pub mod task;
