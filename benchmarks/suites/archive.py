@@ -1,7 +1,7 @@
 """Archiving corpus A on tmpfs: both engines against the peer and against the floor.
 
-Bars: native 15x the peer (aim 20), pure 4x (6), native at most 1.6x the floor's time (1.25). Beside them, without a bar:
-how far the floor and the native engine without any compression are ahead of the peer.
+Bars: native 15x the peer (aim 20), pure 4x (6), native at most 1.6x the floor's time (1.25). Beside them, with no
+bar: how far the floor and the native engine without any compression are ahead of the peer.
 """
 
 from __future__ import annotations
