@@ -72,16 +72,23 @@ PURE = (
     Mutation(
         "no lease while packing",
         "pack.py",
-        "self.leases and sys.is_being_written(fd)",
-        "False",
+        "self.see_no_writer(entry, fd)",
+        "pass",
         f"{RACES}test_a_mapping_that_is_gone_again[pure]",
     ),
     Mutation(
         "no lease before removing",
         "remove.py",
-        "if heed_writers and place.leases:",
+        "if heed_writers and place.local:",
         "if False:",
         f"{RACES}test_a_mapping_made_while_it_is_archived[pure]",
+    ),
+    Mutation(
+        "a broken lease is taken for one that stands",
+        "remove.py",
+        "not sys.lease_stands(entry.fd)",
+        "False",
+        f"{RACES}test_a_writer_in_memory[pure-append]",
     ),
 )
 

@@ -9,12 +9,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from runark.engine.protocol import ArchiveJob, ArchiveOptions, Outcome
-from runark.engine.pure import gate, publish, remove, sys
+from runark.engine.pure import gate, pack, publish, remove, sys, walk
 from runark.engine.pure.ends import Changed, Control
+from runark.engine.pure.load import Account, Pace
 from runark.engine.pure.place import Place
 from runark.engine.pure.publish import inode_of, stands, take_away
 from runark.engine.pure.walk import Entry
@@ -134,6 +136,98 @@ def test_an_error_while_removing_leaves_what_the_next_run_finishes(
     (again,) = worker.run(deque([ArchiveJob(os.fsencode(session), (os.fsencode(tombstones[0]),))]))
     assert again.action == "archived", again
     assert os.listdir(tmp_path) == ["S.tar.gz"]
+
+
+# ------------------------------------------------------------------------------- held files, names that are the same
+
+
+def _counted(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str) -> list[object]:
+    """Its calls from now on, by what they gave."""
+    real, calls = getattr(module, name), []
+
+    def counted(*args: object) -> object:
+        calls.append(real(*args))
+        return calls[-1]
+
+    monkeypatch.setattr(module, name, counted)
+    return calls
+
+
+def test_files_are_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "storage", lambda _: "volatile")
+    session = _session(tmp_path)
+    asked, leases = _counted(monkeypatch, sys, "lease_stands"), _counted(monkeypatch, sys, "lease")
+    assert _archive(session).action == "archived"
+    assert asked == [True, True]
+    assert leases == ["taken", "taken"]
+
+
+@pytest.mark.parametrize("why", ["on a disk", "many", "large", "kept", "paced"])
+def test_files_are_not_held(why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever wants to write would wait, or too much would be open."""
+    monkeypatch.setattr(sys, "storage", lambda _: "local" if why == "on a disk" else "volatile")
+    session = _session(tmp_path)
+    for number in range(31 if why == "many" else 0):
+        (session / str(number)).write_bytes(b"x")
+    if why == "large":
+        (session / "a").write_bytes(bytes(2 << 20))
+    time.sleep(0.03)
+    asked, ended = _counted(monkeypatch, sys, "lease_stands"), _counted(monkeypatch, sys, "end_lease")
+    options = ArchiveOptions(keep_source=why == "kept", max_ops=1e6 if why == "paced" else 0.0)
+    control = Control(Pace(Account.new(), options) if why == "paced" else None)
+    (outcome,) = gate.Gate(options, 1, control).run(deque([ArchiveJob(os.fsencode(session))]))
+    assert outcome.action == ("kept" if why == "kept" else "archived")
+    assert not asked
+    assert len(ended) == (33 if why == "many" else 2)
+
+
+def test_a_lease_goes_where_too_much_follows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Held at first; what is packed after that takes a while, so whoever wants to write need not wait for it."""
+    monkeypatch.setattr(sys, "storage", lambda _: "volatile")
+    session = _session(tmp_path)
+    (session / "z").write_bytes(bytes(2 << 20))
+    time.sleep(0.03)
+    written: list[int] = []
+    dress = pack.dress
+
+    def meanwhile(*args: object) -> os.stat_result:
+        written.append(os.open(session / "a", os.O_WRONLY | os.O_NONBLOCK))
+        return dress(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pack, "dress", meanwhile)
+    outcome = _archive(session)
+    os.close(written[0])
+    assert (outcome.action, outcome.reason) == ("changed", "a is open for writing")
+    assert os.listdir(tmp_path) == ["S"]
+
+
+@pytest.mark.parametrize(("storage", "settled", "lists"), [("local", True, 1), ("local", False, 3), ("other", True, 3)])
+def test_directories_are_listed_again_where_their_records_do_not_tell(
+    storage: str, settled: bool, lists: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once before the removal in any case."""
+    session = _session(tmp_path)
+    monkeypatch.setattr(sys, "storage", lambda _: storage)
+    if not settled:
+        monkeypatch.setattr(walk, "_is_settled", lambda *_: False)
+        for module in (walk, pack):
+            monkeypatch.setattr(module, "wait_for_clock", lambda _: False)
+    packing, removing = _counted(monkeypatch, pack, "list_names"), _counted(monkeypatch, remove, "list_names")
+    assert _archive(session).action == "archived"
+    assert len(packing) + len(removing) == lists
+
+
+def test_a_record_is_settled_before_the_listing(tmp_path: Path) -> None:
+    """A change while it lists must show, however long it takes."""
+    session = _session(tmp_path)
+    (session / "new").write_bytes(b"")
+    directory = os.open(tmp_path, os.O_RDONLY)
+    begun = time.time_ns()
+    _, handles = walk.record_session(directory, b"S", b"S", None, Control(), examine=False, claim=False)
+    handles.close()
+    os.close(directory)
+    assert handles.settled
+    assert time.time_ns() - begun > 10_000_000  # it has waited for the clock
 
 
 # ------------------------------------------------------------------------------------- missing system calls

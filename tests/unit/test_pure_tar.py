@@ -22,7 +22,7 @@ LIMITS = Limits()
 
 
 def test_header_is_the_one_of_the_page() -> None:
-    block = header.build(b"S/a", b"", 0o640, 1000, 100, 5, 1_700_000_000, b"0", b"", b"ann", b"users")
+    block = header.build(header.make_form(b"0", 0o640, 1000, 100, b"ann", b"users"), b"S/a", 5, 1_700_000_000)
     assert len(block) == 512
     assert block[:100] == b"S/a".ljust(100, b"\0")
     assert block[100:148] == b"0000640\x000001750\x000000144\x0000000000005\x0014524770400\x00"
@@ -34,7 +34,7 @@ def test_header_is_the_one_of_the_page() -> None:
 
 
 def test_header_with_link_and_prefix() -> None:
-    block = header.build(b"name", b"in/here", 0o777, 0, 0, 0, 0, b"2", b"target", b"", b"")
+    block = header.build(header.make_form(b"2", 0o777, 0, 0, b"", b""), b"name", 0, 0, b"target", b"in/here")
     parsed = header.parse(block)
     assert (parsed.path, parsed.link, parsed.flag, parsed.magic) == (b"in/here/name", b"target", b"2", "ustar")
 
@@ -42,9 +42,8 @@ def test_header_with_link_and_prefix() -> None:
 def test_largest_checksum() -> None:
     """Adler-32 stands for a sum only below its modulus."""
     name, owner = b"\xff" * 100, b"\xff" * 31
-    block = header.build(
-        name, b"", 0o7777, header.MAX_ID, header.MAX_ID, header.MAX_SIZE, header.MAX_TIME, b"0", b"", owner, owner
-    )
+    form = header.make_form(b"0", 0o7777, header.MAX_ID, header.MAX_ID, owner, owner)
+    block = header.build(form, name, header.MAX_SIZE, header.MAX_TIME)
     assert header.parse(block).path == name
 
 
@@ -117,16 +116,22 @@ def test_members_read_back_by_tarfile() -> None:
     """Everything the writer can do in one stream, read by the standard library."""
     long_path, long_link = b"S/" + b"\xc3\xa4" * 150, b"t" * 300
     odd_path = b"S/" + b"\xff" * 150
+    odd_owner = writer.form(writer.DIRECTORY, 0o755, 3_000_000, 4_000_000, b"u" * 40, b"g")
+    symlink = writer.form(writer.SYMLINK, 0o777, 0, 0, b"", b"")
     stream = b"".join(
         [
-            writer.member(b"S/", writer.DIRECTORY, 0o755, 3_000_000, 4_000_000, b"u" * 40, b"g", 0, -1_500_000_000),
+            writer.member(b"S/", odd_owner, 0, -1_500_000_000),
             writer.member(
-                long_path, writer.FILE, 0o4644, 1, 2, b"", b"", 3, 10**18, extra={b"SCHILY.xattr.user.k": b"v"}
+                long_path,
+                writer.form(writer.FILE, 0o4644, 1, 2, b"", b""),
+                3,
+                10**18,
+                extra={b"SCHILY.xattr.user.k": b"v"},
             ),
             b"abc" + bytes(509),
-            writer.member(odd_path, writer.FILE, 0o600, 0, 0, b"", b"", 0, 0),
-            writer.member(b"S/l", writer.SYMLINK, 0o777, 0, 0, b"", b"", 0, 0, long_link),
-            writer.member(b"S/m", writer.SYMLINK, 0o777, 0, 0, b"", b"", 0, 0, b"\xff" * 101),
+            writer.member(odd_path, writer.form(writer.FILE, 0o600, 0, 0, b"", b""), 0, 0),
+            writer.member(b"S/l", symlink, 0, 0, long_link),
+            writer.member(b"S/m", symlink, 0, 0, b"\xff" * 101),
             writer.END,
         ]
     )
@@ -141,8 +146,9 @@ def test_members_read_back_by_tarfile() -> None:
 
 
 def test_too_many_attributes() -> None:
+    form = writer.form(writer.FILE, 0o644, 0, 0, b"", b"")
     with pytest.raises(writer.TooLarge):
-        writer.member(b"S/a", writer.FILE, 0o644, 0, 0, b"", b"", 0, 0, extra={b"SCHILY.xattr.user.k": bytes(1 << 20)})
+        writer.member(b"S/a", form, 0, 0, extra={b"SCHILY.xattr.user.k": bytes(1 << 20)})
 
 
 # ------------------------------------------------------------------------------------------ sparse, ACLs

@@ -53,12 +53,14 @@ class Control:
     """The flags and the counters of one worker. Plain attributes: one writer each, read from other threads.
 
     `stopped`: the task was cancelled. `held`: begin nothing, finish what was begun; what is not begun is the task's.
+    `paced`: it may have to wait wherever something is counted.
     """
 
-    __slots__ = ("_pace", "bytes", "entries", "held", "operations", "stopped")
+    __slots__ = ("_pace", "bytes", "entries", "held", "operations", "paced", "stopped")
 
     def __init__(self, pace: Pace | None = None) -> None:
         self._pace = pace
+        self.paced = pace is not None
         self.stopped = False
         self.held = False
         self.bytes = 0
@@ -74,7 +76,8 @@ class Control:
     def asks(self, count: int) -> None:
         """Count operations that are about to be made; waits if the task is ahead of its limit.
 
-        Called beside the calls themselves, for several of them at once. A test compares the sum with strace's.
+        Called beside the calls themselves, for several of them at once; if nobody has to wait, for a whole session at
+        once. A test compares the sum with strace's.
         """
         self.operations += count
         if self._pace is not None:

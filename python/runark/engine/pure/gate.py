@@ -91,8 +91,9 @@ class Gate:
             self._patience = _PATIENCE
             if work.place.storage == "volatile":
                 # no sync to share with others, and what it needs is still open
-                work.pause()
-                yield from self._finish([work])
+                outcome = self._finish_alone(work)
+                work.close()
+                yield outcome
             else:
                 work.pause()
                 batch.append(work)
@@ -115,7 +116,9 @@ class Gate:
                     return None
                 self._recovery.drop_parts(work)
             places.refuse_mounts(work.place, work.name)
-            found = self._recovery.existing(work)
+            found = None
+            if work.job.leftovers or not work.job.unarchived:
+                found = self._recovery.existing(work)
             if found is not None:
                 work.members = found
                 if self._options.keep_source:
@@ -138,6 +141,13 @@ class Gate:
             return work.ended(cause)
 
     # -------------------------------------------------------------------------------------------- the batch
+
+    def _finish_alone(self, work: Work) -> Outcome:
+        """Steps 2 to 6 where nothing is to be synced, of one session."""
+        outcome = None
+        if work.packed is not None:
+            outcome = self._verify_and_publish(work, "volatile")
+        return outcome or self._recheck_and_bury(work) or self._remove(work)
 
     def _finish(self, batch: list[Work]) -> Iterator[Outcome]:
         """Steps 2 to 6."""

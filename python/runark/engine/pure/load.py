@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-import tempfile
 import threading
 import time
 
@@ -40,6 +39,8 @@ class Account:
         if hasattr(os, "memfd_create"):
             fd = os.memfd_create("runark-load")
         else:
+            import tempfile
+
             fd, path = tempfile.mkstemp()
             os.unlink(path)
         os.pwrite(fd, _DUE.pack(time.monotonic()) * 2, 0)

@@ -13,7 +13,10 @@ from runark.engine.pure.tar import acl
 from runark.engine.pure.tar.pax import quote_key
 from runark.engine.pure.walk import encode_name
 
-__all__ = ["attributes", "group_name", "user_name"]
+__all__ = ["Attributes", "attributes", "group_name", "user_name"]
+
+Attributes = tuple[dict[bytes, bytes], "bytes | None"]
+"""Pax records, and the access ACL in the kernel's form, if there is one."""
 
 _NO_XATTR = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 _listxattr = getattr(os, "listxattr", None)  # not on macOS: attributes are not kept there
@@ -37,11 +40,10 @@ def group_name(gid: int) -> bytes:
         return b""
 
 
-def attributes(fd: int) -> tuple[dict[bytes, bytes], bytes | None] | None:
-    """The pax records for an open file's or directory's attributes in the user's namespace and its ACLs; None if it has
-    none.
+def attributes(fd: int) -> Attributes | None:
+    """An open file's or directory's attributes in the user's namespace and its ACLs; None if it has none.
 
-    The second value is the access ACL in the kernel's form. Raises `OSError`, and `Skipped` for an ACL of an unknown
+    Raises `OSError`, and `Skipped` for an ACL of an unknown
     kind.
     """
     if _listxattr is None:

@@ -11,6 +11,7 @@ file is gone afterwards and the source was only read.
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import stat
 import time
@@ -18,7 +19,7 @@ import time
 from runark.engine.protocol import ArchiveOptions
 from runark.engine.pure import seal, sys
 from runark.engine.pure.ends import Changed, Control, Skipped, escape, failure
-from runark.engine.pure.metadata import attributes, group_name, user_name
+from runark.engine.pure.metadata import Attributes, attributes, group_name, user_name
 from runark.engine.pure.part import FULL, NoRoom, Part, create_part, dress, drop
 from runark.engine.pure.place import Place, random_name
 from runark.engine.pure.tar import acl, sparse, writer
@@ -38,7 +39,13 @@ from runark.engine.pure.walk import (
 __all__ = ["Packed", "pack"]
 
 _PIECE = 1 << 20
-_FLAGS = {"dir": writer.DIRECTORY, "symlink": writer.SYMLINK, "fifo": writer.FIFO}
+_MOST_HELD = 32  # files of one session
+_FLAGS = {
+    stat.S_IFREG: writer.FILE,
+    stat.S_IFDIR: writer.DIRECTORY,
+    stat.S_IFLNK: writer.SYMLINK,
+    stat.S_IFIFO: writer.FIFO,
+}
 
 
 class Packed:
@@ -69,6 +76,18 @@ class Packed:
         self.data = data
 
 
+@functools.lru_cache(maxsize=4096)
+def _form(mode: int, uid: int, gid: int, group: int) -> tuple[writer.Form, int]:
+    """The form of entries of this mode and owner, and what they leave of the mode of an archive of `group`."""
+    flag = _FLAGS[stat.S_IFMT(mode)]
+    form = writer.form(flag, mode, uid, gid, user_name(uid), group_name(gid))
+    if flag == writer.SYMLINK:
+        return form, 0o777
+    need_group, need_other = (0o050, 0o005) if flag == writer.DIRECTORY else (0o040, 0o004)
+    to_group = mode & need_group == need_group and gid == group
+    return form, (0o070 if to_group else 0) | (0o007 if mode & need_other == need_other else 0)
+
+
 class _Packer:
     """The state of packing one session."""
 
@@ -80,61 +99,44 @@ class _Packer:
         part: Part,
         young: int | None,
         control: Control,
-        leases: bool,
+        local: bool,
+        hold: bool,
     ) -> None:
         assert top.key is not None and top.status is not None
         self.session = session
-        self.stem = top.name
+        self.prefix = top.name + b"/"
         self.device = top.key[0]
         self.handles = handles
         self.part = part
         self.young = young
         self.control = control
-        self.leases = leases
+        self.local = local
+        self.hold = hold  # files stay open with their leases
         self.first_names: dict[tuple[int, int], Entry] = {}  # of files with several links
         self.content = 0
         self.shared = 0o055  # what every entry gives to group and others; read here, search counted in
         self.top = top.status
+        self.gid = top.status.st_gid
         self.rested = time.time_ns() - COARSE_NS  # what was changed last before this needs no wait
 
     def path(self, entry: Entry) -> bytes:
         return self.session + b"/" + entry.path if entry.path else self.session
 
-    def share(self, status: os.stat_result, kind: str, access: bytes | None) -> None:
-        """Take away from the archive's mode what this entry does not give to group or others."""
-        mode = status.st_mode
+    def header(self, entry: Entry, status: os.stat_result, size: int, found: Attributes | None = None) -> bytes:
+        """The headers of an entry with `size` bytes of data behind them; `found`: its attributes."""
+        form, shared = _form(status.st_mode, status.st_uid, status.st_gid, self.gid)
+        self.shared &= shared
+        path = self.prefix + entry.path
+        if entry.kind == "dir" and entry.path:
+            path += b"/"
+        if found is None:
+            return writer.member(path, form, size, status.st_mtime_ns, entry.link)
+        records, access = found
         if access is not None:
-            mode = (mode & ~0o070) | acl.group_bits(access) << 3
-        need_group, need_other = (0o050, 0o005) if kind == "dir" else (0o040, 0o004)
-        if mode & need_group != need_group or status.st_gid != self.top.st_gid:
-            self.shared &= ~0o070
-        if mode & need_other != need_other:
-            self.shared &= ~0o007
-
-    def header(
-        self,
-        entry: Entry,
-        status: os.stat_result,
-        flag: bytes,
-        size: int = 0,
-        link: bytes = b"",
-        extra: dict[bytes, bytes] | None = None,
-    ) -> bytes:
-        path = self.stem + b"/" + entry.path if entry.path else self.stem
+            mode = (status.st_mode & ~0o070) | acl.group_bits(access) << 3
+            self.shared &= _form(mode, status.st_uid, status.st_gid, self.gid)[1]
         try:
-            return writer.member(
-                path + b"/" if flag == writer.DIRECTORY else path,
-                flag,
-                status.st_mode,
-                status.st_uid,
-                status.st_gid,
-                user_name(status.st_uid),
-                group_name(status.st_gid),
-                size,
-                status.st_mtime_ns,
-                link,
-                extra,
-            )
+            return writer.member(path, form, size, status.st_mtime_ns, entry.link, records)
         except writer.TooLarge:
             raise Skipped(
                 f"more than {writer.MAX_METADATA} bytes of extended attributes: {escape(entry.path)}"
@@ -144,20 +146,15 @@ class _Packer:
         """A directory, symlink or FIFO: its record was taken, and its age seen, while listing."""
         status = entry.status
         assert status is not None
-        kind = entry.kind
         found = None
-        if kind == "dir":
-            self.control.asks(5)  # and those of listing it again at the end
+        if entry.kind == "dir":
             found = attributes(entry.fd if entry.fd >= 0 else self.handles.get(entry))
-        if kind != "symlink":
-            self.share(status, kind, found[1] if found else None)
-        self.part.add(self.header(entry, status, _FLAGS[kind], 0, entry.link, found[0] if found else None))
+        self.part.add(self.header(entry, status, 0, found))
 
     def file(self, entry: Entry) -> None:
         """A regular file: opened, recorded, read, looked at again."""
         parent = entry.parent
         assert parent is not None
-        self.control.asks(2)
         try:
             fd = sys.open_file(entry.name, parent.fd if parent.fd >= 0 else self.handles.get(parent))
         except OSError as cause:
@@ -168,40 +165,55 @@ class _Packer:
             status = os.fstat(fd)
             if status.st_ctime_ns >= self.rested and wait_for_clock(status.st_ctime_ns):
                 status = os.fstat(fd)
-            mode, size = status.st_mode, status.st_size
+            key = entry.key = key_of(status)
+            device, _, mode, size, mtime, _ = key
             if not stat.S_ISREG(mode):
                 raise Changed(f"{escape(entry.path)} was replaced")
-            if status.st_dev != self.device:
+            if device != self.device:
                 raise Skipped(f"mount point {escape(entry.path)}")
-            if self.young is not None and status.st_mtime_ns >= self.young:
+            if self.young is not None and mtime >= self.young:
                 raise Skipped("young")
-            entry.status = status
-            key = entry.key = key_of(status)
             if status.st_nlink > 1 and self.linked(entry, status, key):
                 return
-            self.control.asks(4 if self.leases else 2)
-            if self.leases and sys.is_being_written(fd):
-                raise Changed(f"{escape(entry.path)} is open for writing")
-            found = attributes(fd)
-            records, access = found if found is not None else (None, None)
-            self.share(status, "file", access)
             self.content += size
+            if self.local:
+                self.see_no_writer(entry, fd)
+            found = attributes(fd)
             if size >= _PIECE or status.st_blocks * 512 < size:
-                self.large(entry, fd, status, records)
+                self.large(entry, fd, status, found)
             else:
-                self.control.reads(size)
+                if self.control.paced:
+                    self.control.reads(size)
                 # asking for one byte more than there should be shows the end, or that there is more
                 data = os.read(fd, size + 1)
-                if len(data) < size:
+                if len(data) != size:
                     data += self.rest(entry, fd, size - len(data))
-                if len(data) > size:
-                    raise Changed(f"{escape(entry.path)} grew while it was packed")
-                self.part.add(self.header(entry, status, writer.FILE, size, b"", records), data, ZERO[: -size % BLOCK])
+                head = self.header(entry, status, size, found)
+                padding = -size % BLOCK
+                self.part.extend((head, data, ZERO[:padding]), len(head) + size + padding)
                 self.control.bytes += size
-            if key_of(os.fstat(fd)) != key:
+            # one that is held nobody can write to, and it is looked at again before it is removed
+            if entry.fd < 0 and key_of(os.fstat(fd)) != key:
                 raise Changed(f"{escape(entry.path)} changed while it was packed")
         finally:
-            os.close(fd)
+            if entry.fd < 0:
+                os.close(fd)
+
+    def see_no_writer(self, entry: Entry, fd: int) -> None:
+        """See that nobody has the file open for writing; while the session is small, keep it so."""
+        answer = sys.lease(fd)
+        if answer == "writer":
+            raise Changed(f"{escape(entry.path)} is open for writing")
+        if self.hold and self.content > _PIECE:
+            # it takes a while: who wants to write is not kept waiting for it
+            self.hold = False
+            self.handles.let_go()
+        if answer == "taken":
+            if self.hold:
+                entry.fd = fd
+                self.handles.held.append(entry)
+            else:
+                sys.end_lease(fd)
 
     def linked(self, entry: Entry, status: os.stat_result, key: Key) -> bool:
         """Whether the file is in the archive under another of its names; a hard link to that is added then."""
@@ -210,10 +222,12 @@ class _Packer:
             return False
         if first.key != key:
             raise Changed(f"{escape(entry.path)} changed while it was packed")
-        self.part.add(self.header(entry, status, writer.HARDLINK, 0, self.stem + b"/" + first.path))
+        uid, gid = status.st_uid, status.st_gid
+        form = writer.form(writer.HARDLINK, status.st_mode, uid, gid, user_name(uid), group_name(gid))
+        self.part.add(writer.member(self.prefix + entry.path, form, 0, status.st_mtime_ns, self.prefix + first.path))
         return True
 
-    def large(self, entry: Entry, fd: int, status: os.stat_result, records: dict[bytes, bytes] | None) -> None:
+    def large(self, entry: Entry, fd: int, status: os.stat_result, found: Attributes | None) -> None:
         """The content of a file that has holes, or is read in pieces."""
         size = status.st_size
         regions = None
@@ -221,24 +235,24 @@ class _Packer:
             regions = sparse.data_regions(fd, size)
             os.lseek(fd, 0, os.SEEK_SET)
         if regions is not None:
-            self.sparse(entry, fd, status, regions, records or {})
+            self.sparse(entry, fd, status, regions, found)
             return
-        self.part.add(self.header(entry, status, writer.FILE, size, b"", records))
+        self.part.add(self.header(entry, status, size, found))
         self.stream(entry, fd, size)
         self.part.add(pad(size))
         if os.read(fd, 1):
             raise Changed(f"{escape(entry.path)} grew while it was packed")
 
     def rest(self, entry: Entry, fd: int, missing: int) -> bytes:
-        """What a short read left over (a signal, a network filesystem), or the news that the file shrank."""
+        """What a short read left over (a signal, a network filesystem), or the news that the file shrank or grew."""
         parts = []
-        while missing:
+        while missing > 0:
             data = os.read(fd, missing)
             if not data:
                 raise Changed(f"{escape(entry.path)} shrank while it was packed")
             parts.append(data)
             missing -= len(data)
-        if os.read(fd, 1):
+        if missing or os.read(fd, 1):
             raise Changed(f"{escape(entry.path)} grew while it was packed")
         return b"".join(parts)
 
@@ -254,14 +268,20 @@ class _Packer:
             self.control.moved(len(data))
 
     def sparse(
-        self, entry: Entry, fd: int, status: os.stat_result, regions: list[sparse.Region], records: dict[bytes, bytes]
+        self,
+        entry: Entry,
+        fd: int,
+        status: os.stat_result,
+        regions: list[sparse.Region],
+        found: Attributes | None,
     ) -> None:
         table = sparse.build_map(regions)
         stored = len(table) + sum(length for _, length in regions)
+        records, access = found or ({}, None)
         records[b"GNU.sparse.major"] = b"1"
         records[b"GNU.sparse.minor"] = b"0"
         records[b"GNU.sparse.realsize"] = b"%d" % status.st_size
-        self.part.add(self.header(entry, status, writer.FILE, stored, b"", records))
+        self.part.add(self.header(entry, status, stored, (records, access)))
         self.part.add(table)
         for offset, length in regions:
             os.lseek(fd, offset, os.SEEK_SET)
@@ -272,23 +292,37 @@ class _Packer:
             raise Changed(f"{escape(entry.path)} grew while it was packed")
 
     def all(self, entries: list[Entry]) -> None:
-        """Every entry in order, then every directory once more. Raises `Skipped`, `Changed`, `Failure`."""
+        """Every entry in order, then every directory once more. Raises `Skipped`, `Changed`, `Failure`.
+
+        Where the kernel alone makes changes, a directory's record says that its names are the same.
+        """
         entry = entries[0]
         control = self.control
+        # open, examine, list attributes; examine again, or take a lease; or both, and give the lease back
+        for_file = 6 if self.local and not self.hold else 4
+        # list attributes, and the look at the end
+        directories = self.handles.directories
+        told = self.local and self.handles.settled
+        for_directory = 2 if told else 5
+        paced = control.paced
         try:
             for entry in entries:
                 if control.stopped:
                     control.check()
                 control.entries += 1
+                if paced:
+                    control.asks(for_file if entry.kind == "file" else for_directory)
                 if entry.kind == "file":
                     self.file(entry)
                 else:
                     self.other(entry)
-            for entry in entries:
-                if entry.kind == "dir":
-                    fd = entry.fd if entry.fd >= 0 else self.handles.get(entry)
-                    if set(list_names(fd)) != entry.names or key_of(os.fstat(fd)) != entry.key:
-                        raise Changed(f"directory {escape(entry.path) or '.'} changed while it was packed")
+            for entry in directories:
+                fd = entry.fd if entry.fd >= 0 else self.handles.get(entry)
+                same = told or list_names(fd) == {child.name for child in entry.children}
+                if not same or key_of(os.fstat(fd)) != entry.key:
+                    raise Changed(f"directory {escape(entry.path) or '.'} changed while it was packed")
+            if not paced:
+                control.asks(for_file * (len(entries) - len(directories)) + for_directory * len(directories))
         except OSError as cause:
             if cause.errno in (errno.ENOENT, errno.ENOTDIR):
                 raise Changed(f"{escape(entry.path)} vanished while it was packed") from None
@@ -302,8 +336,9 @@ def pack(
 ) -> Packed:
     """Pack the session `name` in `place` into a new part file beside it.
 
-    The session directory stays open and locked (`Packed.handles`), with `keep_open` also those below it; the caller
-    closes them. Raises `Skipped`, `Changed`, `Failure` (`NoRoom` if there is no inode or space), `Cancelled`; the part
+    The session directory stays open and locked (`Packed.handles`), with `keep_open` also those below it and, where
+    they are few and small, are to be removed and nothing is waited for, the files with their leases; the caller closes
+    them. Raises `Skipped`, `Changed`, `Failure` (`NoRoom` if there is no inode or space), `Cancelled`; the part
     file is gone then.
     """
     session = place.join(name)
@@ -317,7 +352,9 @@ def pack(
         fd = create_part(place, name, part_name, options.reserve)
         try:
             part = Part(fd, options.format, level)
-            packer = _Packer(session, entries[0], handles, part, young, control, place.leases)
+            few = len(entries) - len(handles.directories) <= _MOST_HELD
+            hold = keep_open and few and handles.settled and not options.keep_source and not control.paced
+            packer = _Packer(session, entries[0], handles, part, young, control, place.local, hold)
             packer.all(entries)
             try:
                 claim = part.finish(len(entries), packer.content)

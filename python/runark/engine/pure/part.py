@@ -10,6 +10,7 @@ import errno
 import hashlib
 import os
 import stat
+from collections.abc import Sequence
 
 from runark.engine.pure import codec, seal, sys
 from runark.engine.pure.ends import Changed, Failure, Skipped, failure
@@ -47,11 +48,14 @@ class Part:
         self._hash: hashlib._Hash | None = None
         self._length = 0
 
-    def add(self, *pieces: bytes) -> None:
+    def add(self, piece: bytes) -> None:
         """Append to the tar stream. Raises `OSError`."""
+        self.extend((piece,), len(piece))
+
+    def extend(self, pieces: Sequence[bytes], length: int) -> None:
+        """Append several pieces of this length together to the tar stream. Raises `OSError`."""
         self._pending += pieces
-        for piece in pieces:
-            self._bytes += len(piece)
+        self._bytes += length
         if self._bytes >= self._limit:
             self._flush()
 

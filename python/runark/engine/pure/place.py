@@ -39,7 +39,7 @@ def is_ours(name: bytes, before: bytes, after: bytes = b"") -> bool:
 class Place:
     """An open parent directory."""
 
-    __slots__ = ("_real", "_storage", "fd", "path")
+    __slots__ = ("_real", "_storage", "fd", "mounts", "path")
 
     def __init__(self, path: bytes) -> None:
         try:
@@ -49,6 +49,7 @@ class Place:
         self.path = path
         self._storage: sys.Storage | None = None
         self._real: bytes | None = None
+        self.mounts: list[bytes] | None = None  # below it, relative
 
     def join(self, name: bytes) -> bytes:
         """The absolute path of a name here, for messages and outcomes."""
@@ -81,8 +82,12 @@ class Place:
         return self._storage
 
     @property
-    def leases(self) -> bool:
-        """Whether the kernel alone decides about leases here: servers refuse them for reasons of their own."""
+    def local(self) -> bool:
+        """Whether the kernel alone makes changes here, and no file server does.
+
+        It tells then who has a file open for writing (servers refuse leases for reasons of their own), and a directory
+        whose record has not changed holds the names it held.
+        """
         return self.storage != "other"
 
     @property
@@ -117,12 +122,16 @@ class Places:
 
         Bind mounts of the session's own filesystem included, which no device number betrays.
         """
-        real = place.real.rstrip(b"/") + b"/" + name
-        mounts = self._mounts
-        at = bisect.bisect_left(mounts, real)
-        if at < len(mounts) and mounts[at] == real:
+        mounts = place.mounts
+        if mounts is None:
+            above = place.real.rstrip(b"/") + b"/"
+            mounts = place.mounts = [mount[len(above) :] for mount in self._mounts if mount.startswith(above)]
+        if not mounts:
+            return
+        at = bisect.bisect_left(mounts, name)
+        if at < len(mounts) and mounts[at] == name:
             raise Skipped("mount point")
-        below = real + b"/"
+        below = name + b"/"
         at = bisect.bisect_left(mounts, below)
         if at < len(mounts) and mounts[at].startswith(below):
             raise Skipped(f"mount point {escape(mounts[at][len(below) :])}")

@@ -17,7 +17,7 @@ from runark.engine.protocol import Fault
 from runark.engine.pure import sys
 from runark.engine.pure.ends import Changed, Control, Failure, escape, failure
 from runark.engine.pure.place import Place, random_name
-from runark.engine.pure.walk import Entry, Handles, key_of, list_names
+from runark.engine.pure.walk import Entry, Handles, Key, key_of, list_names
 
 __all__ = ["Stopped", "entomb", "recheck", "remove", "rename_back"]
 
@@ -48,50 +48,74 @@ def recheck(place: Place, name: bytes, entries: list[Entry], handles: Handles, c
     session = place.join(name)
     top = entries[0]
     entry = top
+    paced = control.paced
     try:
-        control.asks(2)
         # the handle may be of a directory that has another name by now
         if (
             key_of(os.stat(name, dir_fd=place.fd, follow_symlinks=False)) != top.key
             or key_of(os.fstat(top.fd)) != top.key
         ):
             raise Changed("the session directory changed after it was recorded")
-        for entry in entries:
-            parent = entry.parent
-            if entry.kind == "dir":
-                control.asks(1 if parent is None else 2)
-                fd = entry.fd if entry.fd >= 0 else handles.get(entry)
-                if parent is not None and key_of(os.fstat(fd)) != entry.key:
-                    raise Changed(f"{escape(entry.path)} changed after it was recorded")
-                # root is asked too: a file server may take it for nobody
-                if not os.access(b".", _EMPTIABLE, dir_fd=fd, effective_ids=_EFFECTIVE):
-                    path = session + b"/" + entry.path if entry.path else session
-                    reason = (
-                        "directory is not writable, so the session cannot be removed; chmod u+w it, or keep the source"
-                    )
-                    raise Failure(Fault("unlink", path, errno.EACCES, reason))
-            else:
-                assert parent is not None
-                control.asks(1)
-                fd = parent.fd if parent.fd >= 0 else handles.get(parent)
-                if key_of(os.stat(entry.name, dir_fd=fd, follow_symlinks=False)) != entry.key:
-                    raise Changed(f"{escape(entry.path)} changed after it was recorded")
+        for directory in handles.directories:
+            entry = directory
+            if paced:
+                control.asks(2)
+            fd = entry.fd if entry.fd >= 0 else handles.get(entry)
+            if entry is not top and key_of(os.fstat(fd)) != entry.key:
+                raise Changed(f"{escape(entry.path)} changed after it was recorded")
+            # root is asked too: a file server may take it for nobody
+            if not os.access(b".", _EMPTIABLE, dir_fd=fd, effective_ids=_EFFECTIVE):
+                path = session + b"/" + entry.path if entry.path else session
+                reason = "directory is not writable, so the session cannot be removed; chmod u+w it, or keep the source"
+                raise Failure(Fault("unlink", path, errno.EACCES, reason))
+            for entry in directory.children:
+                if entry.kind != "dir":
+                    if paced:
+                        control.asks(1)
+                    # the name of one that is held leads to it as long as its directory has not changed
+                    status = os.fstat(entry.fd) if entry.fd >= 0 else os.lstat(entry.name, dir_fd=fd)
+                    if key_of(status) != entry.key:
+                        raise Changed(f"{escape(entry.path)} changed after it was recorded")
+        if not paced:
+            control.asks(len(entries) + len(handles.directories))
     except (FileNotFoundError, NotADirectoryError):
         raise Changed(f"{escape(entry.path) or 'the session directory'} vanished after it was recorded") from None
     except OSError as cause:
         raise failure("stat", session + b"/" + entry.path if entry.path else session, cause) from cause
 
 
+def _refuse_writers(entries: list[Entry], handles: Handles, control: Control) -> None:
+    """Raise `Changed` if a process of this host has a file open for writing, or has asked to since it is held."""
+    held = handles.held
+    for entry in held:
+        if not sys.lease_stands(entry.fd):
+            raise Changed(f"{escape(entry.path)} is open for writing")
+    if len(held) + len(handles.directories) < len(entries):
+        for entry in entries:
+            if entry.kind == "file" and entry.fd < 0 and _is_being_written(entry, handles, control):
+                raise Changed(f"{escape(entry.path)} is open for writing")
+
+
+def _is_linked(key: Key, entry: Entry, linked: set[tuple[int, int]]) -> bool:
+    """Whether all that differs is the ctime, and that because another name of the file was removed."""
+    return entry.key is not None and key[:5] == entry.key[:5] and key[:2] in linked
+
+
+def _holds_no_more(directory: Entry, fd: int) -> bool:
+    """Whether there is no name in the directory that was not there when it was listed."""
+    return list_names(fd) <= {child.name for child in directory.children}
+
+
 def _is_being_written(entry: Entry, handles: Handles, control: Control) -> bool:
     parent = entry.parent
     assert parent is not None
-    control.asks(3)
+    control.asks(2)
     try:
         fd = sys.open_file(entry.name, parent.fd if parent.fd >= 0 else handles.get(parent))
     except PermissionError:  # what may not be read is still looked at before it goes
         return False
     try:
-        return sys.is_being_written(fd)
+        return sys.lease(fd) == "writer"
     finally:
         os.close(fd)
 
@@ -142,56 +166,60 @@ def remove(
     *,
     heed_writers: bool = True,
 ) -> int:
-    """Remove exactly the entries, the last in order first; the number of their inodes.
+    """Remove exactly the entries, directory by directory, the deepest first; the number of their inodes.
 
-    `handles` are those of `recheck` (a rename does not close them). `heed_writers`: a file that somebody has open for
-    writing is a change. A cancel does not stop it. Raises `Stopped`.
+    `handles` are those of `recheck` (a rename does not close them). The caller closes them; if it stopped, after the
+    session has its name back: who waits for a file that is held finds it there. `heed_writers`: a file that somebody
+    has open for writing is a change. A cancel does not stop it. Raises `Stopped`.
     """
     session = place.join(tombstone)
     removed = 0
     entry = entries[0]
     linked: set[tuple[int, int]] = set()  # inodes of files with several names
     freed = 0
+    paced = control.paced
     try:
-        for entry in entries:
-            if entry.kind != "dir":
-                continue
+        for entry in handles.directories:
             fd = entry.fd if entry.fd >= 0 else handles.get(entry)
             # a new name changes the record of its directory; that of the session the rename has changed anyway
             top = entry.parent is None
-            control.asks(3 if top else 1)
-            same = entry.names.issuperset(list_names(fd)) if top else key_of(os.fstat(fd)) == entry.key
+            if paced or top:
+                control.asks(3 if top else 1)
+            same = _holds_no_more(entry, fd) if top else key_of(os.fstat(fd)) == entry.key
             if not same:
                 raise Changed(f"{escape(entry.path) or 'the session directory'} changed while the session was removed")
-        if heed_writers and place.leases:
+        if heed_writers and place.local:
             # Nobody can open these files by name any more: who has none open for writing now, never will.
-            for entry in entries:
-                if entry.kind == "file" and _is_being_written(entry, handles, control):
-                    raise Changed(f"{escape(entry.path)} is open for writing")
-        for entry in reversed(entries):
-            parent = entry.parent
-            if entry.kind == "dir":
-                control.asks(1)
-                if parent is None:
-                    os.rmdir(tombstone, dir_fd=place.fd)
-                else:
-                    os.rmdir(entry.name, dir_fd=parent.fd if parent.fd >= 0 else handles.get(parent))
-                freed += 1
-            else:
-                assert parent is not None and entry.key is not None
-                control.asks(2)
-                directory = parent.fd if parent.fd >= 0 else handles.get(parent)
-                status = os.stat(entry.name, dir_fd=directory, follow_symlinks=False)
+            _refuse_writers(entries, handles, control)
+        for directory in reversed(handles.directories):
+            entry = directory
+            fd = directory.fd if directory.fd >= 0 else handles.get(directory)
+            for entry in directory.children:
+                if entry.kind == "dir":
+                    continue  # it is gone
+                if paced:
+                    control.asks(2)
+                status = os.lstat(entry.name, dir_fd=fd)
                 key = key_of(status)
-                # unlinking one name of a file changes the ctime of its other names
-                if key != entry.key and not (key[:5] == entry.key[:5] and key[:2] in linked):
+                if key != entry.key and not _is_linked(key, entry, linked):
                     raise Changed(f"{escape(entry.path)} changed while the session was removed")
-                os.unlink(entry.name, dir_fd=directory)
+                os.unlink(entry.name, dir_fd=fd)
+                removed += 1
                 if status.st_nlink > 1:
                     linked.add(key[:2])
-                elif key[:2] not in linked:
+                elif not linked or key[:2] not in linked:
                     freed += 1
+            entry, parent = directory, directory.parent
+            if paced:
+                control.asks(1)
+            if parent is None:
+                os.rmdir(tombstone, dir_fd=place.fd)
+            else:
+                os.rmdir(entry.name, dir_fd=parent.fd if parent.fd >= 0 else handles.get(parent))
             removed += 1
+            freed += 1
+        if not paced:
+            control.asks(2 * len(entries))
     except Changed as cause:
         raise Stopped(cause, removed) from cause
     except OSError as cause:
@@ -203,6 +231,4 @@ def remove(
             change = Changed(f"{escape(entry.path) or 'the session directory'} changed while the session was removed")
             raise Stopped(change, removed) from cause
         raise Stopped(failure("unlink", path, cause), removed) from cause
-    finally:
-        handles.close()
     return freed + len(linked)

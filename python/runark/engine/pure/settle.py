@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from runark.engine.pure import sys
@@ -63,6 +62,8 @@ def settle(files: Sequence[Written], how: str) -> str:
         for file in files:
             one(file)
     else:
+        from concurrent.futures import ThreadPoolExecutor  # every worker would wait for it at its start
+
         with ThreadPoolExecutor(max_workers=min(_AT_ONCE, len(files))) as pool:
             for _ in pool.map(one, files):  # map raises the first failure
                 pass

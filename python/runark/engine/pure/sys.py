@@ -21,9 +21,13 @@ __all__ = [
     "DIRECTORY",
     "Storage",
     "datasync",
+    "end_lease",
     "fullsync",
+    "ignore_sigio",
     "keep_memory",
     "kernel",
+    "lease",
+    "lease_stands",
     "lock",
     "mount_table",
     "open_file",
@@ -213,28 +217,53 @@ def open_file(name: bytes, directory: int) -> int:
     return os.open(name, _FILE, dir_fd=directory)
 
 
-def is_being_written(fd: int) -> bool:
-    """Whether a process of this host has the file open for writing, or mapped so: the kernel refuses a read lease then.
+_heeds_sigio = True
 
-    Where it gives none at all (not our file, no such filesystem, not Linux) nothing is known, and the answer is no.
+
+def ignore_sigio() -> None:
+    """Have the signal ignored that would end the process when a lease is broken.
+
+    It is for the whole process, so only for one of our own; called in its main thread.
+    """
+    global _heeds_sigio
+    if _LINUX:
+        signal.signal(signal.SIGIO, signal.SIG_IGN)
+        _heeds_sigio = False
+
+
+def lease(fd: int) -> Literal["taken", "writer", "none"]:
+    """Take a read lease on an open file; closing the file gives it back, and so does `end_lease`.
+
+    Returns "writer" if a process of this host has it open for writing, or mapped so: the kernel refuses the lease then.
+    "none" where it gives none at all (not our file, no such filesystem, not Linux): nothing is known there.
     """
     if not _LINUX:
-        return False
+        return "none"
     # A program that starts another shares its open files with it for a moment: who is there after that is a writer.
     for pause in (0.01, 0.03, 0):
         try:
             # Who opens the file for writing while we hold the lease has a signal sent to us: SIGIO would end the
             # process, SIGURG is ignored unless somebody asked for it.
-            fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
+            if _heeds_sigio:
+                fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
             fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         except BlockingIOError:
             time.sleep(pause)
         except OSError:
-            return False
+            return "none"
         else:
-            fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-            return False
-    return True
+            return "taken"
+    return "writer"
+
+
+def lease_stands(fd: int) -> bool:
+    """Whether the read lease taken on this file still stands: nobody has opened it for writing since, or asks to."""
+    return fcntl.fcntl(fd, fcntl.F_GETLEASE) == fcntl.F_RDLCK
+
+
+def end_lease(fd: int) -> None:
+    """Give the lease on a file back that stays open."""
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
 
 
 def lock(fd: int) -> Literal["taken", "held", "none"]:

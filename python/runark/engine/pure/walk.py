@@ -10,10 +10,12 @@ open handle.
 
 from __future__ import annotations
 
+import operator
 import os
 import stat
 import sys as python
 import time
+from collections.abc import Callable, Sequence
 
 from runark.engine.protocol import Limits
 from runark.engine.pure import sys
@@ -32,8 +34,6 @@ __all__ = [
     "wait_for_clock",
 ]
 
-_MARKS = tuple(sorted(os.fsdecode(mark) for mark in MARKS))
-
 Key = tuple[int, int, int, int, int, int]
 """Device, inode, mode, size, mtime and ctime in nanoseconds.
 
@@ -51,24 +51,24 @@ _SECOND = 10**9
 _LIMITS = Limits()
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "symlink", stat.S_IFIFO: "fifo"}
 _ODD = {stat.S_IFSOCK: "socket", stat.S_IFBLK: "block device", stat.S_IFCHR: "character device"}
-_NO_NAMES: frozenset[str] = frozenset()
-_UTF8 = python.getfilesystemencoding() == "utf-8"
 
 
-def key_of(status: os.stat_result) -> Key:
-    """The record of an entry."""
-    return (status.st_dev, status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+key_of: Callable[[os.stat_result], Key] = operator.attrgetter(
+    "st_dev", "st_ino", "st_mode", "st_size", "st_mtime_ns", "st_ctime_ns"
+)
+"""The record of an entry."""
 
 
-def encode_name(name: str) -> bytes:
-    """The bytes of a name that `os.scandir` or `os.listdir` gave for a handle."""
-    return name.encode("utf-8", "surrogateescape") if _UTF8 else os.fsencode(name)
+encode_name: Callable[[str], bytes] = os.fsencode
+"""The bytes of a name that `os.scandir` or `os.listdir` gave for a handle."""
+if python.getfilesystemencoding() == "utf-8":
+    encode_name = operator.methodcaller("encode", "utf-8", "surrogateescape")
 
 
 class Entry:
     """One entry of a session. `path` is relative to the session directory, whose own path is empty."""
 
-    __slots__ = ("fd", "key", "kind", "link", "name", "names", "parent", "path", "status")
+    __slots__ = ("children", "fd", "key", "kind", "link", "name", "parent", "path", "status")
 
     def __init__(
         self, path: bytes, name: bytes, parent: Entry | None, kind: str, status: os.stat_result | None
@@ -77,23 +77,28 @@ class Entry:
         self.name = name
         self.parent = parent
         self.kind = kind
-        self.status = status
+        self.status = status  # of a file only if it was asked for
         self.key: Key | None = None if status is None else key_of(status)
-        self.fd = -1  # of a directory while it is open
-        self.names = _NO_NAMES  # of a directory: what it held when it was listed
+        self.fd = -1  # of a directory while it is open, of a file while it is held
+        self.children: Sequence[Entry] = ()  # of a directory: what it held when it was listed
         self.link = b""  # of a symlink: its target
 
 
 class Handles:
-    """The open directories of one session.
+    """The open directories of one session, and files of it that are held: open, with a read lease.
 
-    At most `MOST_OPEN`; one that was closed is opened again and must be the same.
+    At most `MOST_OPEN` directories; one that was closed is opened again and must be the same. `directories`: all there
+    are, in the order of the archive; `held`: the files, whose handles are in their entries. `settled`: the records were
+    older than a tick of the clock when the listing began, so whatever is done to a directory since shows in its record.
     """
 
     def __init__(self, top: Entry, control: Control) -> None:
         self._top = top
         self._control = control
         self._open: dict[Entry, None] = {}
+        self.directories = [top]
+        self.held: list[Entry] = []
+        self.settled = False
 
     def get(self, entry: Entry) -> int:
         """The handle of a directory. Raises `Changed` if its name leads to another one by now, `OSError`."""
@@ -124,8 +129,16 @@ class Handles:
         entry.fd = fd
         self._open[entry] = None
 
+    def let_go(self) -> None:
+        """Close the files that are held: their leases go with that."""
+        for entry in self.held:
+            os.close(entry.fd)
+            entry.fd = -1
+        self.held.clear()
+
     def close_below(self) -> None:
         """Close all but the session directory, whose lock goes with its handle."""
+        self.let_go()
         for entry in self._open:
             os.close(entry.fd)
             entry.fd = -1
@@ -150,9 +163,9 @@ def open_session(directory: int, name: bytes, path: bytes) -> Entry:
     return top
 
 
-def list_names(fd: int) -> list[str]:
+def list_names(fd: int) -> set[bytes]:
     """The names in a directory."""
-    return os.listdir(fd)
+    return set(map(encode_name, os.listdir(fd)))
 
 
 def listing(
@@ -169,6 +182,7 @@ def listing(
     room = _LIMITS.max_path - len(top.name) - 1
     entries = [top]
     waiting = [top]
+    directories = handles.directories
     path = b""
     try:
         while waiting:
@@ -178,13 +192,11 @@ def listing(
             prefix = path + b"/" if path else b""
             if prefix.count(b"/") + 2 > _LIMITS.max_depth:
                 _refuse_if_filled(fd, path)
-            names = []
+            children = directory.children = []
             asked = 3  # what listing a directory takes
             with os.scandir(fd) as found:
                 for one in found:
-                    text = one.name
-                    names.append(text)
-                    name = text.encode("utf-8", "surrogateescape") if _UTF8 else os.fsencode(text)
+                    name = encode_name(one.name)
                     path = prefix + name
                     if len(path) > room:
                         raise Skipped(f"path longer than {_LIMITS.max_path} bytes: {escape(path[:80])}...")
@@ -194,13 +206,14 @@ def listing(
                         entry = Entry(path, name, directory, "dir", None)
                         _open_directory(entry, handles, fd, device)
                         waiting.append(entry)
+                        directories.append(entry)
                         asked += 2
                     else:
                         entry = _examined(path, name, directory, fd, device, odd)
                         asked += 2 if entry.link else 1
-                    entries.append(entry)
-            directory.names = frozenset(names)
-            control.asks(asked + len(names) // _NAMES_AT_ONCE)
+                    children.append(entry)
+            entries += children
+            control.asks(asked + len(children) // _NAMES_AT_ONCE)
             if len(entries) > _LIMITS.max_entries:
                 raise Skipped(f"more than {_LIMITS.max_entries} entries")
     except (FileNotFoundError, NotADirectoryError):
@@ -208,6 +221,7 @@ def listing(
     except OSError as cause:
         raise failure("list", session + b"/" + path if path else session, cause) from cause
     entries.sort(key=_in_order)
+    directories.sort(key=_in_order)
     return entries
 
 
@@ -247,25 +261,30 @@ def _refuse_if_filled(fd: int, path: bytes) -> None:
         raise Skipped(f"deeper than {_LIMITS.max_depth} levels: {escape(path[:80])}...")
 
 
+def _is_settled(ctime_ns: int, now_ns: int) -> bool:
+    """Whether a change after `now_ns` to an entry last changed at `ctime_ns` is sure to get another ctime."""
+    return now_ns - ctime_ns >= (_FINE_NS if ctime_ns % _SECOND else COARSE_NS)
+
+
 def wait_for_clock(ctime_ns: int) -> bool:
     """Wait until a change to an entry last changed at `ctime_ns` is sure to get another ctime.
 
     Returns whether there was a need to.
     """
-    quantum = _FINE_NS if ctime_ns % _SECOND else COARSE_NS
-    age = time.time_ns() - ctime_ns
-    if age >= quantum:
+    now = time.time_ns()
+    if _is_settled(ctime_ns, now):
         return False
+    quantum = _FINE_NS if ctime_ns % _SECOND else COARSE_NS
     # a ctime in the future (a server's clock) says nothing about its age: one quantum it is
-    time.sleep(min(quantum, quantum - age) / _SECOND)
+    time.sleep(min(quantum, quantum - (now - ctime_ns)) / _SECOND)
     return True
 
 
 def heed_mark(entries: list[Entry]) -> None:
     """Refuse a session that its owner has marked. Raises `Skipped`."""
-    for mark in _MARKS:
-        if mark in entries[0].names:
-            raise Skipped(f"marked with {mark}")
+    for entry in entries[0].children:
+        if entry.name in MARKS:
+            raise Skipped(f"marked with {escape(entry.name)}")
 
 
 def record_session(
@@ -287,6 +306,7 @@ def record_session(
     """
     waited = False
     while True:
+        begun = time.time_ns()
         control.asks(3 if claim else 2)
         top = open_session(directory, name, session)
         handles = Handles(top, control)
@@ -301,8 +321,10 @@ def record_session(
                     if young is not None and status.st_mtime_ns >= young:
                         raise Skipped("young")
                     newest = max(newest, status.st_ctime_ns)
-            if waited or not wait_for_clock(newest):
+            handles.settled = _is_settled(newest, begun)
+            if handles.settled or waited:
                 return entries, handles
+            wait_for_clock(newest)
         except BaseException:
             handles.close()
             raise

@@ -29,7 +29,7 @@ from typing import IO, Any, Literal, NamedTuple
 from runark.engine.protocol import Outcome, RestoreOptions, VerifyOptions
 from runark.engine.pure.ends import Control
 from runark.engine.pure.load import Account, Pace
-from runark.engine.pure.sys import keep_memory
+from runark.engine.pure.sys import ignore_sigio, keep_memory
 
 __all__ = ["BOOT", "Report", "Runner", "State", "main", "read_message", "runner", "write_message"]
 
@@ -61,8 +61,8 @@ class Report(NamedTuple):
 
 
 _LENGTH = struct.Struct("<I")
-_AT_ONCE = 32  # outcomes in one message
-_AT_LEAST = 0.05  # seconds after which outcomes are sent anyway
+_AT_ONCE = 128  # outcomes in one message
+_AT_LEAST = 0.1  # seconds after which outcomes are sent anyway
 _PULSE = 0.25
 
 
@@ -188,6 +188,7 @@ def main() -> None:
     gc.freeze()
     gc.disable()
     keep_memory()
+    ignore_sigio()
     while (jobs := chunks.get()) is not None:
         ready: list[Outcome] = []
         sent = time.monotonic()

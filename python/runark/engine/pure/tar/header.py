@@ -1,7 +1,7 @@
 """One ustar header block: building it and reading it strictly.
 
 Building is the hot path of packing: what is the same for most members of a session (mode, owner, everything behind the
-checksum) is formatted once and kept, with the sum of its bytes where it stands behind the checksum.
+checksum) is formatted once, as a `Form`, with the sum of its bytes where it stands behind the checksum.
 
 Reading accepts what `docs/archive-format.md`, section 7, says (ustar, GNU and v7 headers, octal and base-256 numbers)
 and nothing else.
@@ -22,10 +22,12 @@ __all__ = [
     "MAX_SIZE",
     "MAX_TIME",
     "ZERO",
+    "Form",
     "Header",
     "build",
     "extension",
     "looks_like",
+    "make_form",
     "pad",
     "parse",
     "split",
@@ -66,15 +68,21 @@ def pad(length: int) -> bytes:
 
 # ------------------------------------------------------------------------------------------------- building
 
-_NUMBERS = b"%011o\0%011o\0"
-_known: dict[tuple[int, int, int, bytes, bytes, bytes], tuple[bytes, bytes, int]] = {}
 _extensions: dict[tuple[bytes, int], bytes] = {}
 _MOST_KNOWN = 4096
+_CHECKSUM = 8 * 32  # it counts its own eight bytes as spaces
 
 
-def _sum(data: bytes) -> int:
-    """The sum of at most 256 bytes: that is what the low half of an Adler-32 that begins with 0 is."""
-    return zlib.adler32(data, 0) & 0xFFFF
+class Form(NamedTuple):
+    """What many members have in common, formatted: kind, mode and owner."""
+
+    owner: bytes  # the fields of mode, uid and gid
+    tail: bytes  # everything behind the checksum, without link and prefix
+    tail_sum: int  # of its bytes and the checksum's own
+    records: dict[bytes, bytes]  # pax records for what does not fit its field
+    flag: bytes
+    uname: bytes
+    gname: bytes
 
 
 def _tail(flag: bytes, link: bytes, uname: bytes, gname: bytes, prefix: bytes) -> tuple[bytes, int]:
@@ -86,41 +94,25 @@ def _tail(flag: bytes, link: bytes, uname: bytes, gname: bytes, prefix: bytes) -
         gname.ljust(_OWNER_FIELD, b"\0"),
         prefix.ljust(_PREFIX_FIELD + 12, b"\0"),
     )
-    return tail, sum(tail)
+    return tail, sum(tail) + _CHECKSUM
 
 
-def _owner(mode: int, uid: int, gid: int) -> bytes:
-    return b"%07o\0%07o\0%07o\0" % (mode, uid, gid)
+def make_form(
+    flag: bytes, mode: int, uid: int, gid: int, uname: bytes, gname: bytes, records: dict[bytes, bytes] | None = None
+) -> Form:
+    """All values must fit their fields; the writer sees to that."""
+    owner = b"%07o\0%07o\0%07o\0" % (mode, uid, gid)
+    return Form(owner, *_tail(flag, b"", uname, gname, b""), records or {}, flag, uname, gname)
 
 
-def build(
-    name: bytes,
-    prefix: bytes,
-    mode: int,
-    uid: int,
-    gid: int,
-    size: int,
-    mtime: int,
-    flag: bytes,
-    link: bytes,
-    uname: bytes,
-    gname: bytes,
-) -> bytes:
+def build(form: Form, name: bytes, size: int, mtime: int, link: bytes = b"", prefix: bytes = b"") -> bytes:
     """A header block. All values must fit their fields; the writer sees to that."""
+    tail, tail_sum = form.tail, form.tail_sum
     if link or prefix:
-        owner = _owner(mode, uid, gid)
-        tail, tail_sum = _tail(flag, link, uname, gname, prefix)
-    else:
-        key = (mode, uid, gid, flag, uname, gname)
-        known = _known.get(key)
-        if known is None:
-            known = (_owner(mode, uid, gid), *_tail(flag, b"", uname, gname, b""))
-            if len(_known) < _MOST_KNOWN:
-                _known[key] = known
-        owner, tail, tail_sum = known
-    head = name.ljust(_NAME_FIELD, b"\0") + owner + _NUMBERS % (size, mtime)
-    # the checksum counts its own eight bytes as spaces: 8 * 32
-    return b"%b%06o\0 %b" % (head, _sum(head) + 256 + tail_sum, tail)
+        tail, tail_sum = _tail(form.flag, link, form.uname, form.gname, prefix)
+    head = b"%b%b%011o\0%011o\0" % (name.ljust(_NAME_FIELD, b"\0"), form.owner, size, mtime)
+    # the low half of an Adler-32 that begins with 0 is the sum of the bytes, if these are at most 256
+    return b"%b%06o\0 %b" % (head, (zlib.adler32(head, 0) & 0xFFFF) + tail_sum, tail)
 
 
 def extension(flag: bytes, size: int) -> bytes:
@@ -128,7 +120,7 @@ def extension(flag: bytes, size: int) -> bytes:
     known = _extensions.get((flag, size))
     if known is None:
         name = b"././@PaxHeader" if flag == b"x" else b"././@LongLink"
-        known = build(name, b"", 0o644, 0, 0, size, 0, flag, b"", b"", b"")
+        known = build(make_form(flag, 0o644, 0, 0, b"", b""), name, size, 0)
         if len(_extensions) < _MOST_KNOWN:
             _extensions[(flag, size)] = known
     return known

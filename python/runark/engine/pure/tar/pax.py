@@ -30,8 +30,8 @@ def record(key: bytes, value: bytes) -> bytes:
 
 def mtime_record(seconds: int, nanos: int) -> bytes:
     """`record(b"mtime", ...)` of a time with a fraction that fits the header's field: most members have just this."""
-    text = (b"mtime=%d.%09d" % (seconds, nanos)).rstrip(b"0")
-    return b"%d %b\n" % (len(text) + 4, text)  # 13 to 30 bytes in all: the length has two digits
+    text = (b" mtime=%d.%09d" % (seconds, nanos)).rstrip(b"0")
+    return b"%d%b\n" % (len(text) + 3, text)  # 13 to 30 bytes in all: the length has two digits
 
 
 def body(records: dict[bytes, bytes]) -> bytes:
