@@ -24,6 +24,8 @@ use crate::walk::{relist, settled, walk, Kinds};
 
 /// Tar bytes up to which a session stays in memory.
 const SMALL: usize = 8 << 20;
+/// Tar bytes up to which the files of a session are held.
+const HELD: u64 = 1 << 20;
 /// Bytes read and passed on at once in a large one.
 const STEP: usize = 1 << 20;
 
@@ -221,6 +223,15 @@ impl Packing<'_> {
         if lease == Lease::Writer {
             return Err(Stop::Changed(format!("{} is open for writing", show(&entry.path))));
         }
+        if bench.tar.len() as u64 + before.size > HELD {
+            // It takes a while: who wants to write is not kept waiting for it.
+            self.hold = false;
+            self.leased.clear();
+        }
+        let hold = lease == Lease::Given && self.hold && tree.may_lease(self.leased.len());
+        if lease == Lease::Given && !hold {
+            sys::end_lease(&fd);
+        }
         self.attributes(bench, fd.as_fd(), entry)?;
         let holes = if before.allocated < before.size {
             sys::data_regions(&fd, before.size).map_err(|e| Fault::system("seek", place.path_of(&entry.path), e))?
@@ -234,7 +245,7 @@ impl Packing<'_> {
             self.whole(bench, entry, &fd, before.size)?;
             self.pad(bench, before.size)?;
         }
-        if lease == Lease::Given && self.hold && tree.may_lease(self.leased.len()) {
+        if hold {
             // Nobody could write meanwhile, and nobody can until it is rechecked.
             self.leased.push((i, fd));
         } else {
@@ -424,9 +435,6 @@ impl Packing<'_> {
         let encoder = Encoder::new(self.options.format, self.options.level, self.threads, file)
             .map_err(|e| self.write_fault(&e))?;
         self.stream = Some((part, encoder));
-        // It takes a while: who wants to write is not kept waiting for it.
-        self.hold = false;
-        self.leased.clear();
         Ok(())
     }
 

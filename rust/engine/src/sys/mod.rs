@@ -75,7 +75,7 @@ pub enum Lease {
     None,
 }
 
-/// Take a read lease on the file; closing the descriptor gives it back.
+/// Take a read lease on the file; closing the descriptor, or [`end_lease`], ends it.
 #[cfg(target_os = "linux")]
 pub fn lease(fd: impl AsFd) -> Lease {
     use std::os::fd::AsRawFd;
@@ -100,6 +100,15 @@ pub fn lease(fd: impl AsFd) -> Lease {
     Lease::Writer
 }
 
+/// Give the lease back: who wants to write need not wait.
+#[cfg(target_os = "linux")]
+pub fn end_lease(fd: impl AsFd) {
+    use std::os::fd::AsRawFd;
+    // SAFETY: a call with numbers, on a descriptor that is open.
+    unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK) };
+    operations(1); // now that nobody waits for us
+}
+
 /// Whether nobody has opened the file for writing since the lease on it was given. One who waits for us to give it back counts.
 #[cfg(target_os = "linux")]
 pub fn lease_stands(fd: impl AsFd) -> bool {
@@ -112,6 +121,9 @@ pub fn lease_stands(fd: impl AsFd) -> bool {
 pub fn lease(_: impl AsFd) -> Lease {
     Lease::None
 }
+
+#[cfg(not(target_os = "linux"))]
+pub fn end_lease(_: impl AsFd) {}
 
 #[cfg(not(target_os = "linux"))]
 pub fn lease_stands(_: impl AsFd) -> bool {
