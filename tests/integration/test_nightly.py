@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 
+import runark as package
 from support.cli import Done, clean_environment, executable, runark
 from support.privileges import mounted
 from support.sessions import everything, many, name, plain
@@ -688,6 +690,17 @@ def test_groups_of_the_owner(eng: list[str], shared: Path) -> None:
     os.chmod(target, 0o770)
     done = runark("nightly", *eng, target, "--execute", "--json").ok().json()
     assert done["roots"][0]["archived"]["counts"] == {"archived": 12}
+
+
+@pytest.mark.root
+def test_a_package_that_the_owner_cannot_read(eng: list[str], shared: Path, tmp_path: Path) -> None:
+    """What works for the user has imported all it needs before it is the user."""
+    unread = tmp_path / "python"
+    shutil.copytree(Path(package.__file__).parent, unread / "runark", ignore=shutil.ignore_patterns("__pycache__"))
+    os.chmod(unread, 0o700)
+    words = (*eng, shared / "u1234", "--execute", "--max-ops/s", 100_000, "--json")
+    done = runark("nightly", *words, PYTHONPATH=str(unread)).ok().json()
+    assert set(done["roots"][0]["archived"]["counts"]) == {"archived"}
 
 
 @pytest.mark.root

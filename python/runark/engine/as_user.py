@@ -55,10 +55,15 @@ def archive_as(engine: Engine, jobs: Sequence[ArchiveJob], options: ArchiveOptio
     return UserTask(processes, len(jobs))
 
 
+_IMPORTED_LATE = ("runark.engine.pure.task", "runark.engine.pure.gate", "concurrent.futures.thread", "tempfile")
+"""What the pure engine imports only when it needs it."""
+
+
 def _load(engine: Engine, format: str) -> None:
     """Import here what the processes will need: the user may not be able to read it."""
     if engine.name == "pure":
-        import_module("runark.engine.pure.gate")
+        for name in _IMPORTED_LATE:
+            import_module(name)
         import_module("runark.engine.pure.codec").check_format(format, None)
 
 
