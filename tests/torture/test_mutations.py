@@ -74,7 +74,7 @@ PURE = (
         "pack.py",
         "self.see_no_writer(entry, fd)",
         "pass",
-        f"{RACES}test_a_mapping_that_is_gone_again[pure]",
+        f"{RACES}test_a_mapping_that_is_gone_again[packed-pure]",
     ),
     Mutation(
         "no lease before removing",
@@ -119,7 +119,7 @@ NATIVE = (
         "pack.rs",
         "if place.local { sys::lease(&fd) } else { Lease::None }",
         "Lease::None",
-        f"{RACES}test_a_mapping_that_is_gone_again[native]",
+        f"{RACES}test_a_mapping_that_is_gone_again[packed-native]",
     ),
     Mutation(
         "no lease before removing",
@@ -131,7 +131,7 @@ NATIVE = (
     Mutation(
         "a broken lease is taken for one that stands",
         "remove.rs",
-        "!sys::lease_stands(fd)",
+        "!sys::lease_stands(&held.0)",
         "false",
         f"{RACES}test_a_writer_in_memory[native-append]",
     ),

@@ -375,16 +375,20 @@ def test_a_lease_that_is_broken_does_not_kill(engine: Engine, tmp_path: Path) ->
     assert kept(session, before) == ["archive"]
 
 
-def test_a_mapping_that_is_gone_again(engine: Engine, tmp_path: Path) -> None:
-    """Mapped before it is packed, written to and unmapped after that: in memory no time changes, and nobody is left
-    to be seen before the removal."""
+@pytest.mark.parametrize("kept", [False, True], ids=["packed", "compared"])
+def test_a_mapping_that_is_gone_again(engine: Engine, tmp_path: Path, kept: bool) -> None:
+    """Mapped before it is packed, or compared with the archive it has; written to and unmapped after that: in memory no
+    time changes, and nobody is left to be seen before the removal."""
     root = _in_memory(tmp_path)
     try:
         session, before = _fresh(root)
+        if kept:
+            archive_one(engine, session, keep_source=True)
         with open(session / "out.csv", "r+b") as file:
             mapping = mmap.mmap(file.fileno(), 0)
-        with Traced(_archiving(engine, session), "fchmod:signal=STOP:when=1") as traced:
-            if traced.until_stopped():  # packed, in spite of it
+        call = "renameat2" if kept else "fchmod"
+        with Traced(_archiving(engine, session), f"{call}:signal=STOP:when=1") as traced:
+            if traced.until_stopped():  # packed, or found equal, in spite of it
                 mapping[: len(MARK)] = MARK
                 mapping.close()
                 traced.go_on()

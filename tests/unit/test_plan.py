@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from runark.archive.archive import archive
 from runark.archive.filters import Filters
 from runark.archive.plan import Plan, plan
 from runark.archive.scan import Scan, scan
@@ -131,6 +132,14 @@ def test_what_killed_runs_left(tmp_path: Path) -> None:
 
 def test_beside_a_root_that_is_a_session_nothing_was_seen(tmp_path: Path) -> None:
     assert [job.unarchived for job in made(make(tmp_path / name(1))).jobs] == [False]
+
+
+def test_a_plan_carried_out_twice(tmp_path: Path) -> None:
+    """The second time, what the first has made is looked for and found equal."""
+    make(tmp_path / name(1))
+    todo = made(tmp_path)
+    assert archive(todo, keep_source=True).counts == {"kept": 1}
+    assert archive(todo).counts == {"archived": 1}
 
 
 def test_an_archive_of_a_session_with_a_longer_name(tmp_path: Path) -> None:

@@ -98,6 +98,7 @@ def archive(
     work = _Run(worker, options, watch, tally, max_failures)
     work.as_owner = as_owner and os.geteuid() == 0
     run = run or new_run()
+    todo = plan.jobs.once()
     with nullcontext(()) if locked else lock_roots(locks, lambda: watch.stop("lock")) as notes:
         tally.notes.extend(notes)
         watch.begin("archive", len(plan.jobs))
@@ -111,7 +112,7 @@ def archive(
             ):
                 for at in range(begin, end, SLICE):
                     if not (watch.stopped or plan.scan.stopped):
-                        work.work(plan.jobs[at : min(at + SLICE, end)])
+                        work.work(todo[at : min(at + SLICE, end)])
                 work.audit.end(tally.counts, watch.stopped)
             tally.notes.extend([work.audit.note] if work.audit.note else [])
             if work.backoff is not None and work.backoff.steps_down:

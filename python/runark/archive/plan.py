@@ -58,10 +58,12 @@ class Jobs(Sequence[ArchiveJob]):
         leftovers: dict[bytes, tuple[bytes, ...]],
         only: Sequence[bytes],
         archived: frozenset[bytes],
+        fresh: bool = True,
     ):
         """`rows`: rows of the scan, or -1 - i for the session `only[i]`, which is not in the scan; `archived`: sessions
-        that have an archive beside them, or may have."""
+        that have an archive beside them, or may have. `fresh`: nothing was archived since the scan."""
         self._scan, self.rows, self._leftovers, self._only, self._archived = scan, rows, leftovers, only, archived
+        self._fresh = fresh
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -73,7 +75,12 @@ class Jobs(Sequence[ArchiveJob]):
 
     def only(self, rows: array[int]) -> Jobs:
         """The jobs of these of its `rows`."""
-        return Jobs(self._scan, rows, self._leftovers, self._only, self._archived)
+        return Jobs(self._scan, rows, self._leftovers, self._only, self._archived, self._fresh)
+
+    def once(self) -> Jobs:
+        """The same, to be carried out now. Whoever carries these out again cannot rely on the scan any more."""
+        now, self._fresh = self.only(self.rows), False
+        return now
 
     def path(self, index: int) -> bytes:
         """The path of job `index`."""
@@ -82,7 +89,7 @@ class Jobs(Sequence[ArchiveJob]):
 
     def _job(self, row: int) -> ArchiveJob:
         path = self._scan.path(row) if row >= 0 else self._only[-1 - row]
-        return ArchiveJob(path, self._leftovers.get(path, ()), row >= 0 and path not in self._archived)
+        return ArchiveJob(path, self._leftovers.get(path, ()), self._fresh and row >= 0 and path not in self._archived)
 
 
 @dataclass(frozen=True)

@@ -204,7 +204,7 @@ class ArchiveJob(NamedTuple):
     """One session to archive.
 
     leftovers   names of its part files and tombstones beside it, as a scan found them
-    unarchived  a scan has just seen no archive of it: none is looked for (what has come since is never replaced)
+    unarchived  the scan of this run saw no archive of it: none is looked for (what has come since is never replaced)
     """
 
     path: bytes

@@ -10,7 +10,7 @@ use crate::error::{show, Fault, Stop};
 use crate::options::Limits;
 use crate::pack::Bench;
 use crate::session::{gone, Entry, Place, Tree};
-use crate::sys::{self, Kind, Meta};
+use crate::sys::{self, Kind, Lease, Meta};
 use crate::tar::reader::{Member, MemberKind};
 use crate::task::Control;
 use crate::verify::{examine, Data, Opened, Summary};
@@ -212,6 +212,12 @@ impl Matching<'_> {
         let before = settled(|| sys::stat(&fd)).map_err(|e| gone("stat", &self.place, &entry.path, e))?;
         if before.kind != Kind::File {
             return Err(Stop::Changed(format!("{} was replaced", show(&entry.path))));
+        }
+        // As in packing: stores through a mapping that is there already may change no time.
+        match if self.place.local { sys::lease(&fd) } else { Lease::None } {
+            Lease::Writer => return Err(Stop::Changed(format!("{} is open for writing", show(&entry.path)))),
+            Lease::Given => sys::end_lease(&fd),
+            Lease::None => {}
         }
         let first = self.first_of.get(&before.ino).copied();
         let difference = if member.kind == MemberKind::Hardlink {

@@ -319,11 +319,11 @@ impl Worker<'_> {
                     Prepared::NoRoom(outcome) => self.report(outcome),
                     Prepared::Go(item) => {
                         self.patience = PATIENCE;
-                        bytes += item.weight();
-                        let alone = item.parent.settling.is_volatile();
-                        batch.push(*item);
-                        if alone {
-                            break; // nothing to share, and its handles are still open
+                        if item.parent.settling.is_volatile() {
+                            self.finish(vec![*item]); // nothing to share, and its files may be held
+                        } else {
+                            bytes += item.weight();
+                            batch.push(*item);
                         }
                     }
                 }

@@ -66,7 +66,7 @@ pub enum Sync {
 pub struct ArchiveJob {
     pub path: Vec<u8>,
     pub leftovers: Vec<Vec<u8>>,
-    /// A scan has just seen no archive of it: none is looked for.
+    /// The scan of this run saw no archive of it: none is looked for.
     pub unarchived: bool,
 }
 

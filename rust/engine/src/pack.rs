@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use sha2::{Digest, Sha256};
 
@@ -14,7 +14,7 @@ use crate::error::{show, Fault, Stop};
 use crate::load;
 use crate::options::{ArchiveOptions, Format, Limits};
 use crate::seal::Seal;
-use crate::session::{gone, Entry, Place, Tree};
+use crate::session::{gone, Entry, Held, Place, Tree, OPEN};
 use crate::sys::{self, DirBuffer, Kind, Lease, Meta, Names};
 use crate::tar::header::{self, Member};
 use crate::tar::pax::{escape_key, Records};
@@ -128,7 +128,7 @@ pub fn pack(
         content: 0,
         read_by: 0o044,
         links: HashMap::new(),
-        hold,
+        hold: hold && tree.entries.len() <= OPEN,
         leased: Vec::new(),
     };
     bench.tar.clear();
@@ -159,7 +159,7 @@ struct Packing<'a> {
     read_by: u32,
     links: HashMap<u64, usize>,
     hold: bool,
-    leased: Vec<(usize, OwnedFd)>,
+    leased: Vec<(usize, Held)>,
 }
 
 impl Packing<'_> {
@@ -247,7 +247,7 @@ impl Packing<'_> {
         }
         if hold {
             // Nobody could write meanwhile, and nobody can until it is rechecked.
-            self.leased.push((i, fd));
+            self.leased.push((i, Held(fd)));
         } else {
             let after = sys::stat(&fd).map_err(|e| Fault::system("stat", place.path_of(&entry.path), e))?;
             if !after.unchanged(&before) {

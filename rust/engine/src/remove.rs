@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use crate::error::{show, Fault, Stop};
 use crate::load;
-use crate::session::{gone, join, Entry, Place, Tree};
+use crate::session::{gone, join, Entry, Held, Place, Tree};
 use crate::sys::{self, DirBuffer, Kind, Lease, Meta};
 use crate::walk::relist_renamed;
 
@@ -45,7 +45,7 @@ pub fn recheck(tree: &Tree, place: Place<'_>) -> Result<(), Stop> {
                 sys::stat(handle.as_fd())
             }
             // Its name leads to it as long as its directory has not changed.
-            (_, Some((_, fd))) => sys::stat(fd),
+            (_, Some((_, held))) => sys::stat(&held.0),
             (_, None) => sys::stat_at(tree.dir(place, entry.parent)?.as_fd(), entry.name()),
         };
         let now = now.map_err(|e| gone("stat", &place, &entry.path, e))?;
@@ -157,9 +157,9 @@ fn see_no_writer(tree: &Tree, place: Place<'_>) -> Result<(), Stop> {
     let mut leased = tree.leased.iter().peekable();
     for (i, entry) in tree.entries.iter().enumerate().filter(|(_, entry)| entry.kind == Kind::File) {
         let written = match leased.next_if(|(at, _)| *at == i) {
-            Some((_, fd)) => !sys::lease_stands(fd),
+            Some((_, held)) => !sys::lease_stands(&held.0),
             None => match sys::open_file(tree.dir(place, entry.parent)?.as_fd(), entry.name()) {
-                Ok(fd) => sys::lease(&fd) == Lease::Writer,
+                Ok(fd) => sys::lease(&Held(fd).0) == Lease::Writer,
                 // What may not be read is still looked at before it goes.
                 Err(Errno::ACCESS | Errno::PERM) => false,
                 Err(e) => return Err(gone("open", &place, &entry.path, e)),

@@ -137,13 +137,24 @@ pub fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
     path
 }
 
+/// A file with a read lease. Closing alone would not end it: a child that the program around us forks meanwhile has the
+/// descriptor too, and who wants to write would wait for the kernel to lose patience.
+#[derive(Debug)]
+pub struct Held(pub OwnedFd);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        sys::end_lease(&self.0);
+    }
+}
+
 #[derive(Debug, Default)]
 pub struct Tree {
     /// In the order of the archive (`walk::order`); the first is the session directory.
     pub entries: Vec<Entry>,
     pub dirs: Vec<Directory>,
     /// Files kept open, each with a read lease: indices into `entries`, rising.
-    pub leased: Vec<(usize, OwnedFd)>,
+    pub leased: Vec<(usize, Held)>,
     open: usize,
 }
 

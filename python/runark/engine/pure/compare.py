@@ -60,6 +60,7 @@ class _Comparison:
         pays: bool,
     ) -> None:
         self.above = above
+        self.local = above.local
         self.stem = stem
         self.entries = {entry.path: entry for entry in entries}
         self.handles = handles
@@ -188,6 +189,17 @@ class _Comparison:
             raise Changed(f"{escape(entry.path)} changed while it was compared")
         return fd
 
+    def see_no_writer(self, entry: Entry, fd: int) -> None:
+        """As in packing: stores through a mapping that is there already may change no time."""
+        if not self.local:
+            return
+        self.control.asks(2)
+        answer = sys.lease(fd)
+        if answer == "writer":
+            raise Changed(f"{escape(entry.path)} is open for writing")
+        if answer == "taken":
+            sys.end_lease(fd)
+
     def file(self, entry: Entry, item: Item, reader: Reader) -> None:
         status = entry.status
         assert status is not None
@@ -197,6 +209,7 @@ class _Comparison:
                 raise Differs(f"{escape(entry.path)} is a hard link, in the archive a file of its own")
         fd = self.open(entry)
         try:
+            self.see_no_writer(entry, fd)
             self.attributes(entry, item, fd)
             position = 0
             for offset, piece in reader.content(item):

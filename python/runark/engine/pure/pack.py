@@ -39,7 +39,7 @@ from runark.engine.pure.walk import (
 __all__ = ["Packed", "pack"]
 
 _PIECE = 1 << 20
-_MOST_HELD = 32  # files of one session
+_MOST_HELD = 32  # entries of a session whose files are held
 _FLAGS = {
     stat.S_IFREG: writer.FILE,
     stat.S_IFDIR: writer.DIRECTORY,
@@ -352,7 +352,7 @@ def pack(
         fd = create_part(place, name, part_name, options.reserve)
         try:
             part = Part(fd, options.format, level)
-            few = len(entries) - len(handles.directories) <= _MOST_HELD
+            few = len(entries) <= _MOST_HELD
             hold = keep_open and few and handles.settled and not options.keep_source and not control.paced
             packer = _Packer(session, entries[0], handles, part, young, control, place.local, hold)
             packer.all(entries)
