@@ -74,7 +74,7 @@ PURE = (
         "pack.py",
         "self.see_no_writer(entry, fd)",
         "pass",
-        f"{RACES}test_a_mapping_that_is_gone_again[packed-pure]",
+        f"{RACES}test_a_mapping_that_is_gone_again[pure-packed]",
     ),
     Mutation(
         "no lease before removing",
@@ -119,7 +119,7 @@ NATIVE = (
         "pack.rs",
         "if place.local { sys::lease(&fd) } else { Lease::None }",
         "Lease::None",
-        f"{RACES}test_a_mapping_that_is_gone_again[packed-native]",
+        f"{RACES}test_a_mapping_that_is_gone_again[native-packed]",
     ),
     Mutation(
         "no lease before removing",
