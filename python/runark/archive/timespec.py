@@ -17,9 +17,12 @@ from __future__ import annotations
 import calendar
 import re
 from datetime import date, datetime, timedelta, timezone
-from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from runark.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 __all__ = ["Age", "parse_age", "parse_span", "parse_time"]
 
@@ -94,10 +97,10 @@ def parse_age(age: Age, now_ns: int, option: str = "age") -> int:
     if isinstance(age, str):
         if not _NUMBER.fullmatch(age.strip()):
             return parse_time(age, now_ns, option)
-        days = Fraction(age.strip())
+        days = _exactly(age.strip())
     else:
         try:
-            days = Fraction(age)
+            days = _exactly(age)
         except (ValueError, OverflowError) as error:  # nan, inf
             raise InvalidArgument(f"{option}: {age!r} is no number of days") from error
     if days < 0:
@@ -124,6 +127,13 @@ def parse_span(text: str, option: str = "time") -> int:
     if span <= 0:
         raise InvalidArgument(f"{option}: {text!r} is no time at all; write how long, as 3h")
     return span
+
+
+def _exactly(number: str | int | float) -> Fraction:
+    """The number as it was written. Raises `ValueError`, `OverflowError`."""
+    from fractions import Fraction  # and with it half of `decimal`: most commands are given no time
+
+    return Fraction(number)
 
 
 def _parts(text: str) -> dict[str, Fraction] | None:
@@ -165,7 +175,7 @@ def _friendly_parts(text: str) -> dict[str, Fraction] | None:
             return None
         if unit in parts or any(_ORDER.index(unit) < _ORDER.index(known) for known in parts):
             raise ValueError("units must go from large to small, each once")
-        parts[unit] = Fraction(found[1])
+        parts[unit] = _exactly(found[1])
         at = found.end()
         separator = re.compile(r"\s*,?\s*").match(text, at)
         at = separator.end() if separator is not None else at
@@ -176,7 +186,7 @@ def _iso_parts(text: str) -> dict[str, Fraction] | None:
     found = _ISO.fullmatch(text)
     if found is None:
         return None
-    return {unit: Fraction(value.replace(",", ".")) for unit, value in found.groupdict().items() if value is not None}
+    return {unit: _exactly(value.replace(",", ".")) for unit, value in found.groupdict().items() if value is not None}
 
 
 def _calendar_back(now_ns: int, months: int, days: int) -> int:
@@ -215,4 +225,4 @@ def _civil(text: str, now_ns: int) -> int | None:
 
 def _unix(text: str, now_ns: int) -> int | None:
     found = _UNIX.fullmatch(text)
-    return int(Fraction(found[1]) * _SECOND) if found is not None else None
+    return int(_exactly(found[1]) * _SECOND) if found is not None else None

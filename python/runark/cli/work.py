@@ -78,10 +78,12 @@ def tell_faults(faults: Sequence[Fault]) -> None:
 
 def tell_problems(result: Result) -> None:
     """The notes of a run and what went wrong with sessions, on stderr."""
-    from runark.report.text import FAULTS_SHOWN, outcome_line
-
     for note in result.notes:
         tell(note)
+    if not result.problems:
+        return
+    from runark.report.text import FAULTS_SHOWN, outcome_line
+
     for outcome in result.problems[:FAULTS_SHOWN]:
         tell(outcome_line(outcome))
     if len(result.problems) > FAULTS_SHOWN:
@@ -90,8 +92,6 @@ def tell_problems(result: Result) -> None:
 
 def show_result(result: Result, as_json: bool, quiet: bool) -> None:
     """The summary on stdout, what needs a person on stderr."""
-    from runark.report.text import result_lines, write_lines
-
     tell_faults(result.faults)
     tell_problems(result)
     if as_json:
@@ -100,6 +100,8 @@ def show_result(result: Result, as_json: bool, quiet: bool) -> None:
         json.dump(result.to_json(), sys.stdout, separators=(",", ":"))
         sys.stdout.write("\n")
     elif not quiet:
+        from runark.report.text import result_lines, write_lines
+
         write_lines(sys.stdout, result_lines(result))
 
 

@@ -6,19 +6,21 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from runark.archive.doctor import Finding
-from runark.archive.list import Listed
-from runark.archive.nightly import Night
 from runark.archive.owners import user_name
-from runark.archive.plan import Plan
-from runark.archive.restore import RestorePlan
-from runark.archive.result import Result
-from runark.archive.scan import Scan
 from runark.engine.protocol import STATUSES, Fault, Member, Outcome, Seal
 from runark.names import escape
 from runark.report.units import counted, human_age, human_bytes, human_seconds
+
+if TYPE_CHECKING:  # one command's text needs only what that command has imported
+    from runark.archive.doctor import Finding
+    from runark.archive.list import Listed
+    from runark.archive.nightly import Night
+    from runark.archive.plan import Plan
+    from runark.archive.restore import RestorePlan
+    from runark.archive.result import Result
+    from runark.archive.scan import Scan
 
 __all__ = [
     "FAULTS_SHOWN",

@@ -102,10 +102,14 @@ impl Default for Unpacker {
 
 impl Unpacker {
     /// Decode one gzip member of exactly `length` bytes into `out`; its CRC and length are checked, and that nothing follows it.
+    /// The caller has read the seal.
     pub fn gunzip(&mut self, file: &[u8], length: usize) -> Result<(), String> {
+        if !file.starts_with(&GZIP_HEADER) {
+            return Err("the seal is missing".into());
+        }
         self.out.resize(length, 0);
         // The trailer is read from the end of the file, so anything behind the member breaks the checks.
-        let body = file.get(gzip_prefix(file)?..file.len().saturating_sub(8)).ok_or("the archive is cut off")?;
+        let body = file.get(GZIP_PREFIX..file.len().saturating_sub(8)).ok_or("the archive is cut off")?;
         let n = self.deflate.deflate_decompress(body, &mut self.out).map_err(|e| e.to_string())?;
         let trailer = &file[file.len() - 8..];
         if n != length
@@ -115,14 +119,6 @@ impl Unpacker {
             return Err("the archive's checksum or length is wrong".into());
         }
         Ok(())
-    }
-}
-
-fn gzip_prefix(file: &[u8]) -> Result<usize, String> {
-    if Seal::of_gzip(file).is_some() {
-        Ok(GZIP_PREFIX)
-    } else {
-        Err("the seal is missing".into())
     }
 }
 
