@@ -90,6 +90,13 @@ PURE = (
         "False",
         f"{RACES}test_a_writer_in_memory[pure-append]",
     ),
+    Mutation(
+        "content is not read again in memory",
+        "remove.py",
+        "if entry.sum is not None and",
+        "if False and",
+        f"{RACES}test_a_mapping_that_came_and_went[pure-many-packed]",
+    ),
 )
 
 NATIVE = (
@@ -134,6 +141,13 @@ NATIVE = (
         "!sys::lease_stands(&held.0)",
         "false",
         f"{RACES}test_a_writer_in_memory[native-append]",
+    ),
+    Mutation(
+        "content is not read again in memory",
+        "remove.rs",
+        "(false, Some(sum)) = (written, entry.sum)",
+        "(false, Some(sum)) = (true, entry.sum)",
+        f"{RACES}test_a_mapping_that_came_and_went[native-many-packed]",
     ),
 )
 

@@ -399,6 +399,44 @@ def test_a_mapping_that_is_gone_again(engine: Engine, tmp_path: Path, kept: bool
         shutil.rmtree(root)
 
 
+LARGE, MANY = {"out.csv": "1,2\n" * 700_000}, {f"{number}.csv": "1,2\n" for number in range(40)}
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["packed", "compared"])
+@pytest.mark.parametrize("files", [LARGE, MANY], ids=["large", "many"])
+def test_a_mapping_that_came_and_went(engine: Engine, tmp_path: Path, files: dict[str, str], kept: bool) -> None:
+    """The same of a session whose files are not held, by somebody who was not there yet when it was packed, or compared
+    with the archive it has: nothing but the content tells."""
+    root = _in_memory(tmp_path)
+    try:
+        session, _ = _fresh(root)
+        for name, text in files.items():
+            (session / name).write_text(text)
+        time.sleep(0.03)
+        before = snapshot(session)
+        if kept:
+            archive_one(engine, session, keep_source=True)
+        name = min(files)
+        call = "faccessat2" if kept else "fchmod"  # before the recheck, after packing
+        with Traced(_archiving(engine, session), f"{call}:signal=STOP:when=1") as traced:
+            assert traced.until_stopped()
+            times = os.stat(session / name)
+            with open(session / name, "r+b") as file, mmap.mmap(file.fileno(), 0) as mapping:
+                assert mapping[:1] == b"1"  # a page that was read first is written to without the kernel's knowing
+                mapping[:1] = b"9"
+            now = os.stat(session / name)
+            told = now.st_ctime_ns != times.st_ctime_ns or now.st_mtime_ns != times.st_mtime_ns
+            assert not told or filesystem_of(root) != "tmpfs"
+            traced.go_on()
+            outcome = traced.answer()
+        assert outcome.action == "changed" and outcome.reason.startswith(f"{name} changed"), outcome
+        assert (session / name).read_bytes().startswith(b"9,2")
+        assert all(name in line for line in differences(before, snapshot(session)))
+        assert archive_one(engine, session).action == "archived"
+    finally:
+        shutil.rmtree(root)
+
+
 def _in_memory(tmp_path: Path) -> Path:
     return Path("/dev/shm") / f"race-{os.getpid()}" if os.path.isdir("/dev/shm") else tmp_path / "r"
 

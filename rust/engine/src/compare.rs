@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 
 use sha2::{Digest, Sha256};
 
+use crate::content;
 use crate::error::{show, Fault, Stop};
 use crate::options::Limits;
 use crate::pack::Bench;
@@ -65,7 +66,7 @@ pub fn compare(
         session,
         extent,
         control,
-        pays: claim,
+        claims: claim,
         matched: vec![false; tree.entries.len()],
         tree,
         first_of: HashMap::new(),
@@ -113,8 +114,8 @@ struct Matching<'a> {
     session: &'a [u8],
     extent: Extent,
     control: &'a Control,
-    /// Content is charged; not when it is compared besides being packed.
-    pays: bool,
+    /// The directory is to be removed because of this: content is charged (else it is compared besides being packed).
+    claims: bool,
     tree: Tree,
     matched: Vec<bool>,
     /// Inode of each file member met, to tell hard links from equal files.
@@ -129,7 +130,7 @@ struct Matching<'a> {
 impl Matching<'_> {
     /// Count content that is about to be read.
     fn pay(&self, bytes: u64) {
-        if self.pays {
+        if self.claims {
             self.control.pay_bytes(bytes);
         }
     }
@@ -219,6 +220,7 @@ impl Matching<'_> {
             Lease::Given => sys::end_lease(&fd),
             Lease::None => {}
         }
+        let mut sum = None;
         let first = self.first_of.get(&before.ino).copied();
         let difference = if member.kind == MemberKind::Hardlink {
             let target = self.below(&member.link).unwrap_or(b"\0");
@@ -245,6 +247,11 @@ impl Matching<'_> {
             } else if !same_attributes(&held, member) {
                 Some("other attributes")
             } else {
+                if self.place.volatile && self.claims {
+                    // Before it is compared: what is stored after that gives another one.
+                    let pay = |n| self.pay(n);
+                    sum = Some(content::sum(&fd, &before, pay).map_err(self.fault("read", entry))?);
+                }
                 let same = same_content(&fd, &before, member, data, |n| self.pay(n), &self.fault("read", entry))?;
                 (!same).then_some("other content")
             }
@@ -257,6 +264,7 @@ impl Matching<'_> {
         if member.kind == MemberKind::File && before.nlink > 1 {
             self.first_of.insert(before.ino, i);
         }
+        self.tree.entries[i].sum = sum;
         Ok((before, difference))
     }
 

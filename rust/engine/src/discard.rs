@@ -67,7 +67,7 @@ fn run(job: &DiscardJob, dirs: &mut DirBuffer, outcome: &mut Outcome) -> Result<
     let parent = sys::open_root(above).map_err(|e| Fault::system("open", above, e))?;
     let (_, mount) = sys::stat_dir(&parent).map_err(|e| Fault::system("stat", above, e))?;
     // Who still writes to what is discarded does not keep it: no leases.
-    let place = Place { parent: parent.as_fd(), mount, parent_path: above, name, local: false };
+    let place = Place { parent: parent.as_fd(), mount, parent_path: above, name, local: false, volatile: false };
     let mut tree = walk(place, dirs, &Limits::default(), Kinds::Any)?;
     tree.claim(place)?;
     if (tree.top().dev, tree.top().ino) != (job.device, job.inode) {

@@ -97,8 +97,8 @@ struct Parent {
 
 impl Parent {
     fn place<'a>(&'a self, name: &'a [u8]) -> Place<'a> {
-        let local = self.settling.is_local();
-        Place { parent: self.fd.as_fd(), mount: self.mount, parent_path: &self.path, name, local }
+        let (local, volatile) = (self.settling.is_local(), self.settling.is_volatile());
+        Place { parent: self.fd.as_fd(), mount: self.mount, parent_path: &self.path, name, local, volatile }
     }
 }
 

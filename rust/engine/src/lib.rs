@@ -9,6 +9,7 @@
 
 pub mod codec;
 pub mod compare;
+mod content;
 pub mod discard;
 pub mod error;
 pub mod gate;

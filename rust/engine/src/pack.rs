@@ -9,7 +9,10 @@ use std::os::fd::AsFd;
 
 use sha2::{Digest, Sha256};
 
+use libdeflater::Crc;
+
 use crate::codec::{Encoder, Packer, Unpacker};
+use crate::content;
 use crate::error::{show, Fault, Stop};
 use crate::load;
 use crate::options::{ArchiveOptions, Format, Limits};
@@ -126,6 +129,7 @@ pub fn pack(
         hash: Sha256::new(),
         length: 0,
         content: 0,
+        sum: None,
         read_by: 0o044,
         links: HashMap::new(),
         hold: hold && tree.entries.len() <= OPEN,
@@ -155,6 +159,8 @@ struct Packing<'a> {
     hash: Sha256,
     length: u64,
     content: u64,
+    /// In memory: the sum of the file that is being read.
+    sum: Option<Crc>,
     /// Read bits for group and others that every entry so far has given.
     read_by: u32,
     links: HashMap<u64, usize>,
@@ -178,6 +184,7 @@ impl Packing<'_> {
             }
             self.count_readers(&meta);
             tree.entries[i].meta = Some(meta);
+            tree.entries[i].sum = self.sum.take().map(|sum| sum.sum());
         }
         relist(&tree, self.place, &mut bench.dirs)?;
         tree.leased = std::mem::take(&mut self.leased);
@@ -233,13 +240,11 @@ impl Packing<'_> {
             sys::end_lease(&fd);
         }
         self.attributes(bench, fd.as_fd(), entry)?;
-        let holes = if before.allocated < before.size {
-            sys::data_regions(&fd, before.size).map_err(|e| Fault::system("seek", place.path_of(&entry.path), e))?
-        } else {
-            vec![(0, before.size)]
-        };
-        if holes.len() <= sparse::MAX_REGIONS && holes.iter().map(|r| r.1).sum::<u64>() < before.size {
-            self.sparse(bench, entry, &fd, &before, &holes)?;
+        self.sum = place.volatile.then(Crc::new);
+        let regions =
+            content::regions(&fd, &before).map_err(|e| Fault::system("seek", place.path_of(&entry.path), e))?;
+        if regions != [(0, before.size)] {
+            self.sparse(bench, entry, &fd, &before, &regions)?;
         } else {
             self.header(bench, entry, &before, b'0', before.size, b"")?;
             self.whole(bench, entry, &fd, before.size)?;
@@ -394,6 +399,7 @@ impl Packing<'_> {
                 return Err(Stop::Changed(format!("{} shrank", show(&entry.path))));
             }
             left -= got as u64;
+            self.add_up(&bench.tar[bench.tar.len() - got..]);
             self.pass_on(bench)?;
         }
         Ok(())
@@ -409,6 +415,7 @@ impl Packing<'_> {
             let start = bench.tar.len();
             let got = sys::read_once(fd, &mut bench.tar, size as usize + 1).map_err(fault)? as u64;
             if got == size {
+                self.add_up(&bench.tar[start..]);
                 return Ok(());
             }
             bench.tar.truncate(start);
@@ -422,6 +429,12 @@ impl Packing<'_> {
             return Err(Stop::Changed(format!("{} grew", show(&entry.path))));
         }
         Ok(())
+    }
+
+    fn add_up(&mut self, read: &[u8]) {
+        if let Some(sum) = &mut self.sum {
+            sum.update(read);
+        }
     }
 
     fn pad(&mut self, bench: &mut Bench, size: u64) -> Result<(), Stop> {

@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 
 use rustix::io::Errno;
 
+use crate::content;
 use crate::error::{show, Fault, Stop};
 use crate::load;
 use crate::session::{gone, join, Entry, Held, Place, Tree};
@@ -115,7 +116,7 @@ fn clear(tree: &Tree, place: Place<'_>, buffer: &mut DirBuffer, partial: bool, r
         relist_renamed(tree, place, buffer)?;
     }
     if place.local {
-        see_no_writer(tree, place)?;
+        see_at_rest(tree, place)?;
     }
     // Inodes with several names of which one was removed: that changes the ctime the others show.
     let mut unlinked = HashSet::new();
@@ -152,14 +153,25 @@ fn clear(tree: &Tree, place: Place<'_>, buffer: &mut DirBuffer, partial: bool, r
     Ok(())
 }
 
-/// Nobody can open these files by name any more, so who has none open for writing now, never will.
-fn see_no_writer(tree: &Tree, place: Place<'_>) -> Result<(), Stop> {
+/// Nobody can open these files by name any more, so who has none open for writing now, never will. Where no time tells of those
+/// who had, the content does.
+fn see_at_rest(tree: &Tree, place: Place<'_>) -> Result<(), Stop> {
     let mut leased = tree.leased.iter().peekable();
     for (i, entry) in tree.entries.iter().enumerate().filter(|(_, entry)| entry.kind == Kind::File) {
         let written = match leased.next_if(|(at, _)| *at == i) {
             Some((_, held)) => !sys::lease_stands(&held.0),
             None => match sys::open_file(tree.dir(place, entry.parent)?.as_fd(), entry.name()) {
-                Ok(fd) => sys::lease(&Held(fd).0) == Lease::Writer,
+                Ok(fd) => {
+                    let held = Held(fd);
+                    let written = sys::lease(&held.0) == Lease::Writer;
+                    if let (false, Some(sum)) = (written, entry.sum) {
+                        let now = content::sum(&held.0, recorded(entry)?, |_| ());
+                        if now.map_err(|e| Fault::system("read", place.path_of(&entry.path), e))? != sum {
+                            return Err(Stop::Changed(format!("{} changed", show(&entry.path))));
+                        }
+                    }
+                    written
+                }
                 // What may not be read is still looked at before it goes.
                 Err(Errno::ACCESS | Errno::PERM) => false,
                 Err(e) => return Err(gone("open", &place, &entry.path, e)),

@@ -173,7 +173,9 @@ fn remove_archive(
     }
     // An archiver may be about to remove the session because its archive is there: first the name, then a look.
     let target = job.dest.rsplit(|&b| b == b'/').next().unwrap_or_default();
-    let place = Place { parent: parent.as_fd(), mount: None, parent_path: above, name: target, local: false };
+    let parent_fd = parent.as_fd();
+    let place =
+        Place { parent: parent_fd, mount: None, parent_path: above, name: target, local: false, volatile: false };
     match set_aside(Home { fd: dir.as_fd(), path: home }, name, read, "superseded", place, top) {
         Ok(aside) => sys::unlink(dir.as_fd(), &aside).map_err(|e| fault("unlink", e).into()),
         Err(Stop::Changed(why)) => {

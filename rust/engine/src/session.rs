@@ -44,6 +44,8 @@ pub struct Entry {
     pub kind: Kind,
     /// The record taken when it was read; `None` until then.
     pub meta: Option<Meta>,
+    /// In memory, of a file that was read: the sum of its content ([`crate::content`]).
+    pub sum: Option<u32>,
 }
 
 impl Entry {
@@ -104,6 +106,8 @@ pub struct Place<'a> {
     /// The kernel alone changes what is there (no file server): it tells who has a file open for writing, and a directory
     /// whose record has not changed holds the names it held.
     pub local: bool,
+    /// It is in memory: stores through a mapping change no time there.
+    pub volatile: bool,
 }
 
 impl Place<'_> {

@@ -29,7 +29,15 @@ pub fn walk(place: Place<'_>, buffer: &mut DirBuffer, limits: &Limits, kinds: Ki
         return Err(Stop::Skipped("it is a mount point".into()));
     }
     let device = meta.dev;
-    tree.entries.push(Entry { path: vec![], name_at: 0, parent: NO_DIR, dir: 0, kind: Kind::Dir, meta: Some(meta) });
+    tree.entries.push(Entry {
+        path: vec![],
+        name_at: 0,
+        parent: NO_DIR,
+        dir: 0,
+        kind: Kind::Dir,
+        meta: Some(meta),
+        sum: None,
+    });
     tree.add_dir(NO_DIR, place.name, meta, fd);
     let mut todo = vec![0usize]; // entry indices of directories not yet listed
     while let Some(at) = todo.pop() {
@@ -107,7 +115,7 @@ fn list(fd: &impl AsFd, parent: u32, base: &[u8], buffer: &mut DirBuffer) -> rus
             path.push(b'/');
         }
         path.extend_from_slice(name);
-        found.push(Entry { path, name_at, parent, dir: NO_DIR, kind, meta: None });
+        found.push(Entry { path, name_at, parent, dir: NO_DIR, kind, meta: None, sum: None });
     };
     sys::list_dir(fd.as_fd(), buffer, each, || {})?;
     Ok((listing, found))

@@ -39,6 +39,7 @@ impl Scene {
             parent_path: self.dir.as_os_str().as_bytes(),
             name: b"S",
             local: true,
+            volatile: false,
         }
     }
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from runark.engine.protocol import Limits
 from runark.engine.pure import sys
+from runark.engine.pure.content import content_sum
 from runark.engine.pure.ends import Changed, Control, escape, failure
 from runark.engine.pure.metadata import attributes
 from runark.engine.pure.place import Place
@@ -211,6 +212,9 @@ class _Comparison:
         try:
             self.see_no_writer(entry, fd)
             self.attributes(entry, item, fd)
+            if self.above.volatile and self.pays:  # it is to be removed because of this
+                # before it is compared: what is stored after that gives another one
+                entry.sum = content_sum(fd, status, self.control.reads)
             position = 0
             for offset, piece in reader.content(item):
                 if self.pays:

@@ -89,7 +89,7 @@ class Gate:
                 yield outcome
                 continue
             self._patience = _PATIENCE
-            if work.place.storage == "volatile":
+            if work.place.volatile:
                 # no sync to share with others, and what it needs is still open
                 outcome = self._finish_alone(work)
                 work.close()
@@ -126,7 +126,7 @@ class Gate:
                 work.settled = settle.settle_existing(work.place, work.archive)
                 return None
             work.archive = work.name + self._suffix
-            alone = work.place.storage == "volatile"
+            alone = work.place.volatile
             work.packed = packed = pack.pack(
                 work.place, work.name, self._options, self._level, self._control, keep_open=alone
             )

@@ -15,9 +15,11 @@ import functools
 import os
 import stat
 import time
+import zlib
 
 from runark.engine.protocol import ArchiveOptions
 from runark.engine.pure import seal, sys
+from runark.engine.pure.content import content_sum, regions_of
 from runark.engine.pure.ends import Changed, Control, Skipped, escape, failure
 from runark.engine.pure.metadata import Attributes, attributes, group_name, user_name
 from runark.engine.pure.part import FULL, NoRoom, Part, create_part, dress, drop
@@ -99,7 +101,7 @@ class _Packer:
         part: Part,
         young: int | None,
         control: Control,
-        local: bool,
+        place: Place,
         hold: bool,
     ) -> None:
         assert top.key is not None and top.status is not None
@@ -110,8 +112,10 @@ class _Packer:
         self.part = part
         self.young = young
         self.control = control
-        self.local = local
+        self.local = place.local
+        self.volatile = place.volatile
         self.hold = hold  # files stay open with their leases
+        self.sum = 0  # of what was streamed of a file
         self.first_names: dict[tuple[int, int], Entry] = {}  # of files with several links
         self.content = 0
         self.shared = 0o055  # what every entry gives to group and others; read here, search counted in
@@ -192,6 +196,8 @@ class _Packer:
                 padding = -size % BLOCK
                 self.part.extend((head, data, ZERO[:padding]), len(head) + size + padding)
                 self.control.bytes += size
+                if self.volatile and entry.fd < 0:
+                    entry.sum = zlib.crc32(data)
             # one that is held nobody can write to, and it is looked at again before it is removed
             if entry.fd < 0 and key_of(os.fstat(fd)) != key:
                 raise Changed(f"{escape(entry.path)} changed while it was packed")
@@ -207,6 +213,8 @@ class _Packer:
         if self.hold and self.content > _PIECE:
             # it takes a while: who wants to write is not kept waiting for it
             self.hold = False
+            for held in self.handles.held:
+                held.sum = content_sum(held.fd, os.fstat(held.fd))
             self.handles.let_go()
         if answer == "taken":
             if self.hold:
@@ -230,18 +238,18 @@ class _Packer:
     def large(self, entry: Entry, fd: int, status: os.stat_result, found: Attributes | None) -> None:
         """The content of a file that has holes, or is read in pieces."""
         size = status.st_size
-        regions = None
-        if status.st_blocks * 512 < size:
-            regions = sparse.data_regions(fd, size)
-            os.lseek(fd, 0, os.SEEK_SET)
+        self.sum = 0
+        regions = regions_of(fd, status)
         if regions is not None:
             self.sparse(entry, fd, status, regions, found)
-            return
-        self.part.add(self.header(entry, status, size, found))
-        self.stream(entry, fd, size)
-        self.part.add(pad(size))
-        if os.read(fd, 1):
-            raise Changed(f"{escape(entry.path)} grew while it was packed")
+        else:
+            self.part.add(self.header(entry, status, size, found))
+            self.stream(entry, fd, size)
+            self.part.add(pad(size))
+            if os.read(fd, 1):
+                raise Changed(f"{escape(entry.path)} grew while it was packed")
+        if self.volatile:
+            entry.sum = self.sum
 
     def rest(self, entry: Entry, fd: int, missing: int) -> bytes:
         """What a short read left over (a signal, a network filesystem), or the news that the file shrank or grew."""
@@ -265,6 +273,8 @@ class _Packer:
                 raise Changed(f"{escape(entry.path)} shrank while it was packed")
             count -= len(data)
             self.part.add(data)
+            if self.volatile:
+                self.sum = zlib.crc32(data, self.sum)
             self.control.moved(len(data))
 
     def sparse(
@@ -354,7 +364,7 @@ def pack(
             part = Part(fd, options.format, level)
             few = len(entries) <= _MOST_HELD
             hold = keep_open and few and handles.settled and not options.keep_source and not control.paced
-            packer = _Packer(session, entries[0], handles, part, young, control, place.local, hold)
+            packer = _Packer(session, entries[0], handles, part, young, control, place, hold)
             packer.all(entries)
             try:
                 claim = part.finish(len(entries), packer.content)

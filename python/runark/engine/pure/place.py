@@ -91,6 +91,11 @@ class Place:
         return self.storage != "other"
 
     @property
+    def volatile(self) -> bool:
+        """Whether it is in memory: stores through a mapping change no time there."""
+        return self.storage == "volatile"
+
+    @property
     def real(self) -> bytes:
         """The path without symlinks, as the mount table has it."""
         if self._real is None:

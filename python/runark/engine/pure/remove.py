@@ -15,6 +15,7 @@ import os
 
 from runark.engine.protocol import Fault
 from runark.engine.pure import sys
+from runark.engine.pure.content import content_sum
 from runark.engine.pure.ends import Changed, Control, Failure, escape, failure
 from runark.engine.pure.place import Place, random_name
 from runark.engine.pure.walk import Entry, Handles, Key, key_of, list_names
@@ -84,16 +85,17 @@ def recheck(place: Place, name: bytes, entries: list[Entry], handles: Handles, c
         raise failure("stat", session + b"/" + entry.path if entry.path else session, cause) from cause
 
 
-def _refuse_writers(entries: list[Entry], handles: Handles, control: Control) -> None:
-    """Raise `Changed` if a process of this host has a file open for writing, or has asked to since it is held."""
+def _see_at_rest(entries: list[Entry], handles: Handles, control: Control) -> None:
+    """Raise `Changed` if a process of this host has a file open for writing, or has asked to since it is held; where no
+    time tells of those who had one open, if it has another content."""
     held = handles.held
     for entry in held:
         if not sys.lease_stands(entry.fd):
             raise Changed(f"{escape(entry.path)} is open for writing")
     if len(held) + len(handles.directories) < len(entries):
         for entry in entries:
-            if entry.kind == "file" and entry.fd < 0 and _is_being_written(entry, handles, control):
-                raise Changed(f"{escape(entry.path)} is open for writing")
+            if entry.kind == "file" and entry.fd < 0:
+                _see_file_at_rest(entry, handles, control)
 
 
 def _is_linked(key: Key, entry: Entry, linked: set[tuple[int, int]]) -> bool:
@@ -106,16 +108,19 @@ def _holds_no_more(directory: Entry, fd: int) -> bool:
     return list_names(fd) <= {child.name for child in directory.children}
 
 
-def _is_being_written(entry: Entry, handles: Handles, control: Control) -> bool:
+def _see_file_at_rest(entry: Entry, handles: Handles, control: Control) -> None:
     parent = entry.parent
     assert parent is not None
     control.asks(2)
     try:
         fd = sys.open_file(entry.name, parent.fd if parent.fd >= 0 else handles.get(parent))
     except PermissionError:  # what may not be read is still looked at before it goes
-        return False
+        return
     try:
-        return sys.lease(fd) == "writer"
+        if sys.lease(fd) == "writer":
+            raise Changed(f"{escape(entry.path)} is open for writing")
+        if entry.sum is not None and content_sum(fd, os.fstat(fd)) != entry.sum:
+            raise Changed(f"{escape(entry.path)} changed after it was recorded")
     finally:
         os.close(fd)
 
@@ -190,7 +195,7 @@ def remove(
                 raise Changed(f"{escape(entry.path) or 'the session directory'} changed while the session was removed")
         if heed_writers and place.local:
             # Nobody can open these files by name any more: who has none open for writing now, never will.
-            _refuse_writers(entries, handles, control)
+            _see_at_rest(entries, handles, control)
         for directory in reversed(handles.directories):
             entry = directory
             fd = directory.fd if directory.fd >= 0 else handles.get(directory)

@@ -36,7 +36,7 @@ def _how_to_settle(place: Place, options: RestoreOptions) -> str:
         return ""
     if place.storage == "local" and sys.kernel() >= settle.HONEST_SYNCFS:
         return "syncfs"
-    return "volatile" if place.storage == "volatile" else "fsync"
+    return "volatile" if place.volatile else "fsync"
 
 
 def _settle(staging: Staging, how: str) -> str:

@@ -75,12 +75,12 @@ def in_order(place: Place, how: str) -> bool:
 
     Raises `Failure`.
     """
-    return place.storage == "volatile" or (place.storage == "local" and how != "fsync")
+    return place.volatile or (place.storage == "local" and how != "fsync")
 
 
 def settle_names(place: Place) -> None:
     """Make the names in a directory durable. Raises `Failure`."""
-    if place.storage == "volatile":
+    if place.volatile:
         return
     try:
         sys.fullsync(place.fd)
@@ -93,7 +93,7 @@ def settle_existing(place: Place, name: bytes) -> str:
 
     Raises `Failure`.
     """
-    if place.storage == "volatile":
+    if place.volatile:
         return "volatile"
     try:
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.fd)

@@ -68,7 +68,7 @@ if python.getfilesystemencoding() == "utf-8":
 class Entry:
     """One entry of a session. `path` is relative to the session directory, whose own path is empty."""
 
-    __slots__ = ("children", "fd", "key", "kind", "link", "name", "parent", "path", "status")
+    __slots__ = ("children", "fd", "key", "kind", "link", "name", "parent", "path", "status", "sum")
 
     def __init__(
         self, path: bytes, name: bytes, parent: Entry | None, kind: str, status: os.stat_result | None
@@ -82,6 +82,7 @@ class Entry:
         self.fd = -1  # of a directory while it is open, of a file while it is held
         self.children: Sequence[Entry] = ()  # of a directory: what it held when it was listed
         self.link = b""  # of a symlink: its target
+        self.sum: int | None = None  # in memory, of a file that was read: the sum of its content (`content.py`)
 
 
 class Handles:
