@@ -15,7 +15,7 @@ import pytest
 from runark.engine.protocol import FORMATS, ArchiveJob, ArchiveOptions, Engine
 from support.drive import archive_one, drain, jobs_of, restore_one
 from support.sessions import NAME, everything, plain
-from support.trees import Dir, File, HardLink, Snapshot, Symlink, Tree, assert_same, make, snapshot
+from support.trees import Dir, File, HardLink, Snapshot, Socket, Symlink, Tree, assert_same, make, snapshot
 
 ARCHIVE = f"{NAME}.tar.gz"
 TOMBSTONE = f".{NAME}.removing-0123456789abcdef"
@@ -314,7 +314,7 @@ def test_removal_is_finished(engine: Engine, tmp_path: Path, removed: str) -> No
 
 
 @pytest.mark.parametrize(
-    "change", ["new file", "appended", "content with the same size and time", "mode", "kind", "target"]
+    "change", ["new file", "appended", "content with the same size and time", "mode", "kind", "target", "socket"]
 )
 def test_tombstone_with_something_the_archive_has_not(engine: Engine, tmp_path: Path, change: str) -> None:
     """Renamed back and reported; the archive stays, for it may hold what was removed."""
@@ -328,6 +328,7 @@ def test_tombstone_with_something_the_archive_has_not(engine: Engine, tmp_path: 
         "mode": CHANGES["mode"],
         "kind": _kind,
         "target": _relink,
+        "socket": lambda t: make(t / "run", {"control": Socket()}),
     }
     changes[change](tomb)
     left = snapshot(tomb)

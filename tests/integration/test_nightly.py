@@ -422,7 +422,7 @@ def test_a_session_of_the_year_one(tmp_path: Path, keep: tuple[str, str | int], 
 def test_too_much_is_refused(eng: list[str], root: Path, cap: tuple[str, str]) -> None:
     before = trees(root)
     refused = runark("nightly", *eng, root, "--execute", "-q", *cap).expect(4)
-    assert b"nothing was touched" in refused.err and cap[0].encode() in refused.err
+    assert b"no session was touched" in refused.err and cap[0].encode() in refused.err
     assert trees(root) == before and not archives(root)
     assert cap[0].encode() in runark("nightly", *eng, root, *cap).expect(4).out, "a dry run says so too"
 

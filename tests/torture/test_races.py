@@ -148,6 +148,25 @@ def _stops(engine: Engine, root: Path) -> list[Call]:
     return [call for call in calls if call.name not in ("write", "read") or "/" in call.args]
 
 
+def test_part_files_where_there_are_no_locks(engine: Engine, tmp_path: Path) -> None:
+    """Nothing tells whether one is in use: a young one is left to whoever may be writing it."""
+    session, before = _fresh(tmp_path / "r")
+    part = session.parent / f".{NAME}.tar.gz.{'0' * 16}.part"
+    part.write_bytes(b"half")
+
+    def work() -> Outcome:
+        return archive_one(engine, session, (os.fsencode(part.name),), jobs=1)
+
+    with Traced(work, "flock:error=ENOLCK") as traced:
+        outcome = traced.answer()
+    assert (outcome.action, part.read_bytes()) == ("skipped", b"half") and "less than an hour old" in outcome.reason
+    assert not differences(before, snapshot(session))
+    os.utime(part, (0, 0))
+    with Traced(work, "flock:error=ENOLCK") as traced:
+        assert traced.answer().action == "archived"
+    assert not part.exists() and kept(session, before) == ["archive"]
+
+
 @pytest.mark.parametrize("writer", [_append, _overwrite, _truncate, _replace], ids=lambda one: one.__name__.strip("_"))
 def test_a_writer_in_memory(engine: Engine, tmp_path: Path, writer: Callable[[Path], None]) -> None:
     """There the archiver holds leases on the files until they are gone: who opens one for writing waits for it, then

@@ -178,7 +178,7 @@ def test_caps(tmp_path: Path, caps: Caps, last: int | None, refused: str) -> Non
         return
     with pytest.raises(CapReached, match=refused) as caught:
         check_caps(planned(tmp_path), caps, last)
-    assert str(tmp_path) in str(caught.value) and "nothing was touched" in str(caught.value)
+    assert str(tmp_path) in str(caught.value) and "no session was touched" in str(caught.value)
 
 
 def test_a_jump_is_refused(tmp_path: Path) -> None:

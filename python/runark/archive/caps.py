@@ -69,7 +69,7 @@ def check_caps(plan: Plan, caps: Caps, last: int | None) -> None:
     number = len(plan.jobs)
     if caps.remove is not None and number > caps.remove:
         raise CapReached(
-            f"{where}: {number:,} sessions would be removed, --max-remove is {caps.remove:,}; nothing was touched."
+            f"{where}: {number:,} sessions would be removed, --max-remove is {caps.remove:,}; no session was touched."
             " Look at the plan, then raise the cap or narrow the filters"
         )
     live = sum(kind == 0 for kind in plan.scan.columns.kind)
@@ -77,13 +77,13 @@ def check_caps(plan: Plan, caps: Caps, last: int | None) -> None:
     if caps.percent is not None and going > live * caps.percent / 100:
         raise CapReached(
             f"{where}: {going:,} of {live:,} live sessions would be removed, --max-remove-percent is"
-            f" {caps.percent:g}; nothing was touched. Look at the plan, then raise the cap or narrow the filters"
+            f" {caps.percent:g}; no session was touched. Look at the plan, then raise the cap or narrow the filters"
         )
     candidates = number + plan.left
     if caps.growth is not None and last is not None and candidates > max(last, _FEW) * caps.growth:
         raise CapReached(
             f"{where}: {candidates:,} candidates, {last:,} at the last run; more than {caps.growth:g} times as many"
-            " (--max-growth); nothing was touched. Look at the plan, then allow it with --max-growth none"
+            " (--max-growth); no session was touched. Look at the plan, then allow it with --max-growth none"
         )
 
 

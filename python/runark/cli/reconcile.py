@@ -37,7 +37,8 @@ def reconcile(root: tuple[bytes, ...], execute: bool, stale_after: float, as_jso
     """
     ghosts = find_ghosts(*root, execute=execute, stale_after=stale_after * 3600, engine=common.engine)
     if as_json:
-        json.dump({"schema": 1, "ghosts": [ghost.to_json() for ghost in ghosts]}, sys.stdout, separators=(",", ":"))
+        found = {"schema": 1, "what": "reconcile", "ghosts": [ghost.to_json() for ghost in ghosts]}
+        json.dump(found, sys.stdout, separators=(",", ":"))
         sys.stdout.write("\n")
     else:
         for ghost in ghosts:

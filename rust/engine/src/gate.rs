@@ -24,7 +24,7 @@ use crate::remove::{bury, recheck, remove, unbury, Unfinished};
 use crate::seal::{hex, Seal};
 use crate::session::{is_ours, join, keep_open, Place, Tree, OPEN};
 use crate::settle::Settling;
-use crate::sys::{self, Kind, Meta};
+use crate::sys::{self, Kind, Lock, Meta, Time};
 use crate::task::{Control, Task};
 use crate::verify::{open_archive_at, verify_part};
 
@@ -35,6 +35,9 @@ const BATCH_TIME: Duration = Duration::from_secs(5);
 /// Waiting for room, in all, before sessions fail for want of it.
 const PATIENCE: u32 = 40;
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// Where locks do not exist, a part file untouched for so long is a leftover: an hour, in nanoseconds.
+const UNLOCKABLE: i64 = 3_600_000_000_000;
 
 /// Archive sessions in the background.
 pub fn archive(jobs: Vec<ArchiveJob>, options: ArchiveOptions) -> Task {
@@ -518,7 +521,13 @@ impl Worker<'_> {
             let opened = open_archive_at(place.parent, &archive, &path)?;
             let file = opened.file.try_clone().map_err(|e| Fault::io("open", path.clone(), &e))?;
             let (size, meta) = (opened.size, opened.meta);
-            match compare(&mut self.bench, place, session, opened, &path, Extent::Rest, true, self.control)? {
+            let met = compare(&mut self.bench, place, session, opened, &path, Extent::Rest, true, self.control);
+            let met = match met {
+                // It holds what no archive can, so not all of it is in this one; unless it is another process's.
+                Err(Stop::Skipped(reason)) if !is_claimed(place) => Verdict::Different(reason),
+                met => met?,
+            };
+            match met {
                 Verdict::Equal(tree, summary) => {
                     proof = Some((archive, path, file, size, meta, tree, summary));
                     break;
@@ -543,15 +552,18 @@ impl Worker<'_> {
             sys::sync_file(&file).map_err(|e| Fault::system("sync", path.clone(), e))?;
         }
         parent.settling.settle_names(place.parent, &parent.path)?;
-        recheck(&tree, place)?;
-        let there = sys::stat_at(place.parent, &archive).map_err(|e| Fault::system("stat", path.clone(), e))?;
-        if !there.unchanged(&proven) {
-            return Err(Stop::Changed("the archive was replaced by another process".into()));
-        }
-        item_outcome.inodes_freed = tree.inodes();
-        item_outcome.settled = if parent.settling.is_volatile() { "volatile" } else { "fsync" };
-        match remove(&tree, place, &mut self.bench.dirs, true) {
+        let whole = recheck(&tree, place).and_then(|()| {
+            let there = sys::stat_at(place.parent, &archive).map_err(|e| Fault::system("stat", path.clone(), e))?;
+            let stands = there.unchanged(&proven);
+            stands.then_some(()).ok_or_else(|| Stop::Changed("the archive was replaced by another process".into()))
+        });
+        let gone = whole
+            .map_err(|stop| Unfinished { stop, removed: 0 })
+            .and_then(|()| remove(&tree, place, &mut self.bench.dirs, true));
+        match gone {
             Ok(_) => {
+                item_outcome.inodes_freed = tree.inodes();
+                item_outcome.settled = if parent.settling.is_volatile() { "volatile" } else { "fsync" };
                 let mut item = Item {
                     parent: Rc::clone(parent),
                     session: session.to_vec(),
@@ -564,9 +576,13 @@ impl Worker<'_> {
                 item.describe(&summary.seal, size);
                 Ok(item.end("archived", "finished an interrupted removal"))
             }
-            Err(unfinished) => {
-                item_outcome.notes.push("the tombstone is kept".into());
-                Ok(stopped(item_outcome, started, unfinished.stop))
+            Err(Unfinished { stop, .. }) => {
+                // What has changed somebody works on: he finds it under its name.
+                let back = matches!(stop, Stop::Changed(_)) && !source && unbury(place, session).is_ok();
+                let note =
+                    if back { "what is left has its name back, its archive is kept" } else { "the tombstone is kept" };
+                item_outcome.notes.push(note.into());
+                Ok(stopped(item_outcome, started, stop))
             }
         }
     }
@@ -843,13 +859,25 @@ fn reap(place: Place<'_>, part: &[u8], source: bool) -> Result<(), Stop> {
     if meta.kind != Kind::File {
         return Err(Fault::own("reap", path, "named like a part file, but not a regular file").into());
     }
-    if !sys::try_lock(&fd).map_err(|e| Fault::system("lock", path.clone(), e))? {
-        return Err(Stop::Skipped("another run is packing it".into()));
+    match sys::try_lock(&fd).map_err(|e| Fault::system("lock", path.clone(), e))? {
+        Lock::Taken => {}
+        Lock::Held => return Err(Stop::Skipped("another run is packing it".into())),
+        Lock::None if Time::now().nanoseconds() - meta.mtime.nanoseconds() < UNLOCKABLE => {
+            let why = "a part file is less than an hour old, and this filesystem cannot tell whether it is in use";
+            return Err(Stop::Skipped(why.into()));
+        }
+        Lock::None => {}
     }
     match sys::unlink(place.parent, part) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(e) => Err(Fault::system("unlink", path, e).into()),
     }
+}
+
+/// Whether another process works on the directory.
+fn is_claimed(place: Place<'_>) -> bool {
+    let opened = sys::open_dir(place.parent, place.name);
+    opened.and_then(sys::try_lock).is_ok_and(|lock| lock == Lock::Held)
 }
 
 fn archive_name(session: &[u8], format: Format) -> Vec<u8> {

@@ -14,7 +14,7 @@ use crate::options::{Outcome, RestoreJob, RestoreOptions};
 use crate::publish::{set_aside, Home};
 use crate::seal::hex;
 use crate::session::{is_ours, join, Place};
-use crate::sys::{self, DirBuffer, Kind, Meta, Storage, Time};
+use crate::sys::{self, DirBuffer, Kind, Lock, Meta, Storage, Time};
 use crate::tar::reader::{Member, MemberKind};
 use crate::task::{guarded, Control, Task};
 use crate::verify::{examine, open_archive, Data};
@@ -301,7 +301,7 @@ fn reap(parent: BorrowedFd<'_>, above: &[u8], name: &[u8]) -> Result<(), Stop> {
         Err(rustix::io::Errno::NOENT) => return Ok(()),
         Err(e) => return Err(fault("open", e).into()),
     };
-    if !sys::try_lock(&fd).map_err(|e| fault("lock", e))? {
+    if sys::try_lock(&fd).map_err(|e| fault("lock", e))? == Lock::Held {
         return Err(Stop::Skipped("another run is restoring it".into()));
     }
     clear(parent, name).map_err(|e| fault("unlink", e).into())

@@ -10,7 +10,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
 use crate::error::{show, Fault, Stop};
-use crate::sys::{self, Kind, Meta};
+use crate::sys::{self, Kind, Lock, Meta};
 
 /// Handles one session may keep open, at most.
 pub const OPEN: usize = 32;
@@ -248,10 +248,9 @@ impl Tree {
     /// Claim the session for this process until its directory's handle is closed; another's claim stops the work.
     pub fn claim(&self, place: Place<'_>) -> Result<(), Stop> {
         let Some(fd) = self.dirs.first().and_then(|top| top.handle.as_ref()) else { return Ok(()) };
-        if sys::try_lock(fd).map_err(|e| Fault::system("lock", place.path(), e))? {
-            Ok(())
-        } else {
-            Err(Stop::Skipped("another process is working on it".into()))
+        match sys::try_lock(fd).map_err(|e| Fault::system("lock", place.path(), e))? {
+            Lock::Held => Err(Stop::Skipped("another process is working on it".into())),
+            Lock::Taken | Lock::None => Ok(()),
         }
     }
 

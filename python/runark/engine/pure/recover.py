@@ -154,6 +154,11 @@ class Recovery:
                 except (compare.Differs, Damaged) as cause:
                     reason = f"{escape(archive)}: {cause}"
                     continue
+                except Skipped as cause:
+                    if _locked(place, tombstone):
+                        raise
+                    reason = f"{escape(archive)}: {cause}"  # it holds what no archive can
+                    continue
                 work.tombstone = tombstone
                 work.settled = settle.settle_existing(place, archive)
                 work.notes.append(f"finishing the removal that {escape(tombstone)} is left of")

@@ -426,14 +426,23 @@ pub fn set_mtime_at(dir: BorrowedFd<'_>, name: &[u8], mtime: Time) -> Result<()>
     rustix::fs::utimensat(dir, name, &timestamps(mtime), AtFlags::SYMLINK_NOFOLLOW)
 }
 
-/// Take the file's advisory lock without waiting; false if another process holds it.
-pub fn try_lock(fd: impl AsFd) -> Result<bool> {
+/// What asking for a lock came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lock {
+    Taken,
+    /// Another process has it.
+    Held,
+    /// The filesystem has no locks: the root's has to do.
+    None,
+}
+
+/// Take the file's advisory lock without waiting.
+pub fn try_lock(fd: impl AsFd) -> Result<Lock> {
     operations(1);
     match rustix::fs::flock(fd, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(true),
-        Err(Errno::WOULDBLOCK) => Ok(false),
-        // Filesystems without locks: the root's lock has to do.
-        Err(Errno::NOSYS | Errno::NOTSUP | Errno::NOLCK | Errno::INVAL | Errno::BADF) => Ok(true),
+        Ok(()) => Ok(Lock::Taken),
+        Err(Errno::WOULDBLOCK) => Ok(Lock::Held),
+        Err(Errno::NOSYS | Errno::NOTSUP | Errno::NOLCK | Errno::INVAL | Errno::BADF) => Ok(Lock::None),
         Err(e) => Err(e),
     }
 }
