@@ -70,7 +70,7 @@ class TargetExists(RunarkError, FileExistsError):
 
 
 class SessionChanged(RunarkError, OSError):
-    """The session changed while it was packed; it is untouched and no archive was published."""
+    """The session changed while it was archived; nothing of it is lost."""
 
 
 class ArchiveDamaged(RunarkError, OSError):

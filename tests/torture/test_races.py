@@ -7,6 +7,8 @@ import contextlib
 import mmap
 import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -373,6 +375,31 @@ def test_a_file_open_for_writing_is_seen(engine: Engine, tmp_path: Path, how: st
         if mapping is not None:
             mapping.close()
     assert archive_all(engine, [session])[0].action == "archived"
+
+
+OLD = """\
+import ctypes, os, sys
+from runark.engine import load
+from runark.engine.protocol import ArchiveJob, ArchiveOptions
+ctypes.CDLL(None).personality(0x0020000)  # UNAME26
+assert os.uname().release.startswith("2.6.")
+task = load(sys.argv[1]).archive([ArchiveJob(os.fsencode(path)) for path in sys.argv[2:]], ArchiveOptions(jobs=1))
+while (found := task.poll(1)) is not None:
+    for outcome in found:
+        print(outcome.action, outcome.settled, outcome.reason)
+"""
+
+
+def test_a_writer_is_seen_on_old_kernels(engine: Engine, tmp_path: Path) -> None:
+    """Before Linux 5.8 only `syncfs` is not trusted: each file is synced by itself."""
+    root = make(tmp_path / "r", {})
+    sessions = [os.fsdecode(path) for path in many(root, 12)]
+    with open(os.path.join(sessions[0], "out.csv"), "a"):
+        command = (sys.executable, "-c", OLD, engine.name, *sessions)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    lines = sorted(done.stdout.splitlines())
+    how = "volatile" if filesystem_of(tmp_path) == "tmpfs" else "fsync"
+    assert lines == [f"archived {how} "] * 11 + ["changed  out.csv is open for writing"]
 
 
 def test_a_lease_that_is_broken_does_not_kill(engine: Engine, tmp_path: Path) -> None:

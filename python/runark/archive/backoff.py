@@ -9,7 +9,8 @@ The first half second of a root is worked with one worker; the median of five pr
 the lowest median of any five probes after that lowers it. It never rises: else a whole night of overload would become
 the normal. A run that begins on a busy filesystem finds its yardstick when that gets quiet for the first time.
 
-Below `FLOOR` nothing counts as slow: a local disk answers in microseconds when idle and in more when it writes.
+Below `FACTOR` times `FLOOR` nothing counts as slow: a local disk answers in microseconds when idle and in more when it
+writes.
 """
 
 from __future__ import annotations

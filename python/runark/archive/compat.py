@@ -49,7 +49,8 @@ def archive_session_dir(
     remove_src     remove the directory once the archive is proven and durable
     compresslevel  as for the format; plain `tar` has none and ignores it
 
-    Gives the absolute path of the archive. On any error the directory is whole and in its place.
+    Gives the absolute path of the archive. On any error the directory is whole and in its place, or its archive is
+    proven and kept.
 
     Raises `UnsafePath` (`.`, `x/..`, a symlink, a mount point, the working directory, ...), `SourceMissing`,
     `NotADirectory`, `InvalidArgument`, `SessionChanged`, `SessionSkipped` (it holds what cannot be archived),
@@ -221,7 +222,7 @@ def _error(outcome: Outcome) -> Exception:
     path = escape(outcome.path)
     why = f"{fault.op} {escape(fault.path)}: {fault.message}" if fault is not None else escape(outcome.reason)
     if outcome.action == "changed":
-        return SessionChanged(f"{path} changed while it was archived and is untouched ({why}); try again when it rests")
+        return SessionChanged(f"{path} changed while it was archived ({why}); nothing is lost, try again when it rests")
     if outcome.action == "damaged":
         return ArchiveDamaged(f"{path} cannot be restored: {why}; the archive is untouched, nothing was left behind")
     if outcome.action == "skipped" and outcome.target and os.path.lexists(outcome.target) and "exist" in outcome.reason:

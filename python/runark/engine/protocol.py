@@ -296,7 +296,8 @@ class Outcome(NamedTuple):
       archived   the archive is published and proven, the source is gone (S4)
       kept       the archive is published and proven, the source is there (S2): `keep_source`, or stopped after it
       skipped    nothing done, reason says why ("young", "socket x", ...)
-      changed    the source changed under our hands: it is whole and in its place
+      changed    the source changed under our hands: it is whole and in its place, or what is left of it is and `target`
+                 holds the rest (a note says so)
       failed     an error; `fault` says which; the source is whole and in its place, or its archive is proven
       cancelled  not begun, or rolled back, because the task was cancelled
     action, of `restore`: restored, skipped (target exists), damaged, failed, cancelled

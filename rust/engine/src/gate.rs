@@ -76,7 +76,7 @@ fn fallen(job: &ArchiveJob) -> Outcome {
     stopped(outcome, Instant::now(), Stop::Failed(Fault::own("work", job.path.clone(), text)))
 }
 
-/// How many workers there are, how many directories each keeps open in a session and how many sessions it has in a batch, with
+/// How many workers there are, how many directories and held files each keeps open in a session, and how many sessions it has in a batch, with
 /// `most` files open in the process: a quarter of them is left to the program around us. A session that waits for its batch holds
 /// two, its directory and its part file; the one at hand some more.
 fn shares(workers: usize, most: u64) -> (usize, usize, usize) {

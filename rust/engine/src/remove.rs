@@ -1,8 +1,9 @@
 //! Recheck the source against its records, then remove exactly what was recorded: after archiving, or to `discard` it.
 //!
-//! Order: recheck everything in place; rename the session to its tombstone, so that nobody finds it by name any more; list
-//! every directory again and see that nobody has a file open for writing; unlink each recorded entry after one more look at it, bottom up. Anything unknown or different
-//! stops it and the session gets its name back. Nothing is ever removed recursively.
+//! Order: recheck everything in place; rename the session to its tombstone, so that nobody finds it by name any more; list its own
+//! directory again and look at the records of the others; see that nobody has a file open for writing, or tried to where files are
+//! held; unlink each recorded entry after one more look at it, bottom up. Anything unknown or different stops it and the session
+//! gets its name back. Nothing is ever removed recursively.
 
 use std::collections::HashSet;
 use std::os::fd::AsFd;
@@ -153,8 +154,8 @@ fn clear(tree: &Tree, place: Place<'_>, buffer: &mut DirBuffer, partial: bool, r
     Ok(())
 }
 
-/// Nobody can open these files by name any more, so who has none open for writing now, never will. Where no time tells of those
-/// who had, the content does.
+/// Only who holds a directory of the session open can still open these files by name: who else has none open for writing now, never
+/// will. Where no time tells of those who had, the content does.
 fn see_at_rest(tree: &Tree, place: Place<'_>) -> Result<(), Stop> {
     let mut leased = tree.leased.iter().peekable();
     for (i, entry) in tree.entries.iter().enumerate().filter(|(_, entry)| entry.kind == Kind::File) {

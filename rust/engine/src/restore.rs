@@ -116,7 +116,8 @@ fn run(
     let mut staging = Staging::new(parent.as_fd(), above, name)?;
     let extracted = {
         let storage = sys::storage(&staging.fd).map_err(|e| staging.clear(Fault::system("statfs", above, e).into()))?;
-        let sync = options.remove_archive && storage == Storage::Other;
+        let at_once = storage == Storage::Local && sys::syncfs_tells();
+        let sync = options.remove_archive && storage != Storage::Volatile && !at_once;
         let mut extractor = Extractor::new(&staging, options, control, opened.seal.is_some(), keep, sync);
         let stem = crate::options::Format::of_name(job.archive.rsplit(|&b| b == b'/').next().unwrap_or_default());
         let stem = stem.map_or(&b""[..], |(_, stem)| stem);
@@ -249,9 +250,9 @@ impl<'a> Staging<'a> {
         let fault = |e| Fault::system("sync", self.path(), e);
         match sys::storage(&self.fd).map_err(fault)? {
             Storage::Volatile => Ok("volatile"),
-            Storage::Local => sys::sync_filesystem(&self.fd).map(|()| "syncfs").map_err(fault),
+            Storage::Local if sys::syncfs_tells() => sys::sync_filesystem(&self.fd).map(|()| "syncfs").map_err(fault),
             // File by file, when each was made: now there may be some that even their owner may not open.
-            Storage::Other => Ok("fsync"),
+            Storage::Local | Storage::Other => Ok("fsync"),
         }
     }
 

@@ -26,8 +26,11 @@ impl Settling {
             Sync::Syncfs => storage != Storage::Volatile,
             Sync::Fsync => false,
         };
-        let filesystem =
-            if wanted { Some(sys::open_dir(dir, b".").map_err(|e| Fault::system("open", path, e))?) } else { None };
+        let filesystem = if wanted && sys::syncfs_tells() {
+            Some(sys::open_dir(dir, b".").map_err(|e| Fault::system("open", path, e))?)
+        } else {
+            None
+        };
         Ok(Self { storage, choice, filesystem })
     }
 

@@ -1,8 +1,8 @@
 """The gate: a batch of sessions from "session" to "archive, source removed", step by step (`docs/durability.md`).
 
-Order within a batch, each step for all sessions before the next begins: pack, settle, verify, publish, make the names
-durable, then for one session after the other recheck and remove. A session that fails a step leaves the batch there,
-with its source whole; the others go on.
+Order within a batch: pack all, settle all; verify and publish one after the other; make the names durable; recheck and
+remove one after the other. In memory each session goes through all steps by itself. A session that fails a step leaves
+the batch there, with its source whole; the others go on.
 
 Before step 1 stands recovery: part files of dead runs are dropped, an archive that is there already is compared with
 the source, and a tombstone is finished or renamed back. What is found equal joins the batch at step 5.

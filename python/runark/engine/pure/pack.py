@@ -1,7 +1,8 @@
 """Packing one session: step 1 of the gate (`docs/durability.md`).
 
 In order: open the session by handle, list it, create and lock the part file, write every entry in the order of the
-archive while its record is taken, look at everything again, write the seal, give the part file owner and mode.
+archive while its record is taken, look again at everything but files that are held, write the seal, give the part file
+owner and mode.
 
 Guarantees: no symlink is followed and no FIFO opened; exactly the size seen is read, and that there is no more is seen;
 a file, directory or name that is not the same at the end makes the session `Changed`; whatever goes wrong, the part

@@ -194,7 +194,8 @@ def remove(
             if not same:
                 raise Changed(f"{escape(entry.path) or 'the session directory'} changed while the session was removed")
         if heed_writers and place.local:
-            # Nobody can open these files by name any more: who has none open for writing now, never will.
+            # Only who holds a directory of the session open can still open these files: who else has none open for
+            # writing now, never will.
             _see_at_rest(entries, handles, control)
         for directory in reversed(handles.directories):
             entry = directory

@@ -497,7 +497,7 @@ pub fn read_anew(fd: impl AsFd) {
 pub enum Storage {
     /// In memory: nothing survives a power cut anyway.
     Volatile,
-    /// A local filesystem whose `syncfs` waits for the disk and reports errors.
+    /// A local filesystem: the kernel alone makes changes there.
     Local,
     /// Network, FUSE, unknown: `fsync` each file.
     Other,
@@ -511,7 +511,7 @@ pub fn storage(fd: impl AsFd) -> Result<Storage> {
     let magic = rustix::fs::fstatfs(fd)?.f_type as u32;
     Ok(if VOLATILE.contains(&magic) {
         Storage::Volatile
-    } else if LOCAL.contains(&magic) && kernel_at_least(5, 8) {
+    } else if LOCAL.contains(&magic) {
         Storage::Local
     } else {
         Storage::Other
@@ -532,6 +532,11 @@ pub fn free_bytes(fd: impl AsFd) -> Result<u64> {
 
 // Before 5.8 `syncfs` did not report write errors.
 #[cfg(target_os = "linux")]
+/// Whether `syncfs` reports errors of writing: since Linux 5.8.
+pub fn syncfs_tells() -> bool {
+    kernel_at_least(5, 8)
+}
+
 fn kernel_at_least(major: u32, minor: u32) -> bool {
     let release = rustix::system::uname();
     let text = release.release().to_string_lossy().into_owned();
