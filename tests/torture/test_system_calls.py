@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from runark.engine.protocol import Engine, Outcome
-from support.drive import archive, archive_all, jobs_of, restore_one
+from support.drive import archive, archive_all, archive_one, jobs_of, restore_one
 from support.promise import assert_kept, assert_only_archives, kept
 from support.sessions import name
 from support.torture import FULL, filesystem_of, record, some
 from support.traced import CHANGES, Call, Traced
 from support.traced import record as recorded
-from support.trees import Snapshot, Symlink, Tree, differences, make, snapshot
+from support.trees import Snapshot, Socket, Symlink, Tree, differences, make, snapshot
 
 ERRORS = ("EIO", "ENOSPC", "EDQUOT", "EINTR", "EXDEV", "ESTALE")
 FAITHFUL = {"same_owner": True, "special_modes": True}
@@ -64,6 +64,39 @@ def test_killed_while_archiving(engine: Engine, tmp_path: Path) -> None:
             assert traced.answer() is None, f"not killed at {call}"
         _converge(engine, root, sessions, call)
     record("kill -9 at a system call, archiving", len(points), engine.name, filesystem_of(tmp_path))
+
+
+def test_killed_while_a_tombstone_gets_its_name_back(engine: Engine, tmp_path: Path) -> None:
+    """One that no archive can hold any more: what is left of it is found, under either name, and then under its own."""
+    root = tmp_path / "r"
+
+    def fresh() -> tuple[Path, Path, Snapshot]:
+        session, *_ = _fresh(root)
+        assert archive_all(engine, [session], keep_source=True)[0].action == "kept"
+        tombstone = session.rename(root / f".{session.name}.removing-{'0' * 16}")
+        (tombstone / "out.csv").unlink()
+        make(tombstone / "run", {"control": Socket()})
+        return session, tombstone, snapshot(tombstone)
+
+    def work(session: Path, tombstone: Path) -> Callable[[], Outcome]:
+        return lambda: archive_one(engine, session, (os.fsencode(tombstone.name),), jobs=1)
+
+    session, tombstone, _ = fresh()
+    _, calls = recorded(work(session, tombstone))
+    points = _points(calls, CHANGES)
+    assert any(call.name == "renameat2" for call in points), calls
+    for call in points:
+        session, tombstone, left = fresh()
+        archive_bytes = (root / f"{session.name}.tar.gz").read_bytes()
+        with Traced(work(session, tombstone), f"{call.name}:signal=KILL:when={call.nth}", CHANGES) as traced:
+            assert traced.answer() is None, f"not killed at {call}"
+        (found,) = (path for path in (session, tombstone) if path.exists())
+        assert not differences(left, snapshot(found)), call
+        if found == tombstone:
+            assert work(session, tombstone)().action == "failed", call
+        assert not differences(left, snapshot(session)), call
+        assert (root / f"{session.name}.tar.gz").read_bytes() == archive_bytes, call
+    record("kill -9 at a system call, giving a name back", len(points), engine.name, filesystem_of(tmp_path))
 
 
 def test_refused_while_archiving(engine: Engine, tmp_path: Path) -> None:

@@ -70,11 +70,7 @@ class Jobs(Sequence[ArchiveJob]):
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            rows = self.rows[index]
-            if self._leftovers or self._only:
-                return [self._job(row) for row in rows]
-            fresh, archived = self._fresh, self._archived  # a whole night has mostly nothing else
-            return [ArchiveJob(path, (), fresh and path not in archived) for path in self._scan.paths(rows)]
+            return [self._job(row) for row in self.rows[index]]
         return self._job(self.rows[index])
 
     def only(self, rows: array[int]) -> Jobs:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import compress
@@ -128,11 +128,6 @@ class Scan(Sequence[Row]):
         """The path of row `index`."""
         ends = self._ends()
         return self.columns.paths[ends[index - 1] + 1 if index else 0 : ends[index]]
-
-    def paths(self, rows: Iterable[int]) -> list[bytes]:
-        """The paths of these rows."""
-        paths, ends = self.columns.paths, self._ends()
-        return [paths[ends[row - 1] + 1 if row else 0 : ends[row]] for row in rows]
 
     def column(self, name: str) -> memoryview[int]:
         """A column of integers (`mtime_ns`, `newest_ns`, `inodes`, `size`, `allocated`, `uid`), without a copy."""

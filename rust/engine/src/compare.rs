@@ -11,7 +11,7 @@ use crate::error::{show, Fault, Stop};
 use crate::options::Limits;
 use crate::pack::Bench;
 use crate::session::{gone, Entry, Place, Tree};
-use crate::sys::{self, Kind, Lease, Meta};
+use crate::sys::{self, Kind, Meta};
 use crate::tar::reader::{Member, MemberKind};
 use crate::task::Control;
 use crate::verify::{examine, Data, Opened, Summary};
@@ -215,10 +215,8 @@ impl Matching<'_> {
             return Err(Stop::Changed(format!("{} was replaced", show(&entry.path))));
         }
         // As in packing: stores through a mapping that is there already may change no time.
-        match if self.place.local { sys::lease(&fd) } else { Lease::None } {
-            Lease::Writer => return Err(Stop::Changed(format!("{} is open for writing", show(&entry.path)))),
-            Lease::Given => sys::end_lease(&fd),
-            Lease::None => {}
+        if self.place.lease(&fd, entry)? {
+            sys::end_lease(&fd);
         }
         let mut sum = None;
         let first = self.first_of.get(&before.ino).copied();
@@ -247,7 +245,7 @@ impl Matching<'_> {
             } else if !same_attributes(&held, member) {
                 Some("other attributes")
             } else {
-                if self.place.volatile && self.claims {
+                if self.place.is_volatile() && self.claims {
                     // Before it is compared: what is stored after that gives another one.
                     let pay = |n| self.pay(n);
                     sum = Some(content::sum(&fd, &before, pay).map_err(self.fault("read", entry))?);

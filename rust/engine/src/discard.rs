@@ -16,7 +16,7 @@ use crate::options::{DiscardJob, Limits, Outcome};
 use crate::remove::{entomb, recheck, remove, unbury, Unfinished};
 use crate::scan::{leftover_directory, RowKind};
 use crate::session::{gone, join, keep_open, Place, Tree, OPEN};
-use crate::sys::{self, DirBuffer, Kind};
+use crate::sys::{self, DirBuffer, Kind, Storage};
 use crate::task::{guarded, Control, Task};
 use crate::walk::{walk, Kinds};
 
@@ -67,7 +67,7 @@ fn run(job: &DiscardJob, dirs: &mut DirBuffer, outcome: &mut Outcome) -> Result<
     let parent = sys::open_root(above).map_err(|e| Fault::system("open", above, e))?;
     let (_, mount) = sys::stat_dir(&parent).map_err(|e| Fault::system("stat", above, e))?;
     // Who still writes to what is discarded does not keep it: no leases.
-    let place = Place { parent: parent.as_fd(), mount, parent_path: above, name, local: false, volatile: false };
+    let place = Place { parent: parent.as_fd(), mount, parent_path: above, name, storage: Storage::Other };
     let mut tree = walk(place, dirs, &Limits::default(), Kinds::Any)?;
     tree.claim(place)?;
     if (tree.top().dev, tree.top().ino) != (job.device, job.inode) {

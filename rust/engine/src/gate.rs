@@ -76,9 +76,9 @@ fn fallen(job: &ArchiveJob) -> Outcome {
     stopped(outcome, Instant::now(), Stop::Failed(Fault::own("work", job.path.clone(), text)))
 }
 
-/// How many workers there are, how many directories and held files each keeps open in a session, and how many sessions it has in a batch, with
-/// `most` files open in the process: a quarter of them is left to the program around us. A session that waits for its batch holds
-/// two, its directory and its part file; the one at hand some more.
+/// How many workers there are, how many directories and held files each keeps open in a session, and how many sessions it has in a
+/// batch, with `most` files open in the process: a quarter of them is left to the program around us. A session that waits for its
+/// batch holds two, its directory and its part file; the one at hand some more.
 fn shares(workers: usize, most: u64) -> (usize, usize, usize) {
     let most = (most / 4 * 3).min(1 << 20) as usize;
     let workers = workers.min(most / (HANDLES + 4 + 2 * 4)).max(1);
@@ -100,8 +100,8 @@ struct Parent {
 
 impl Parent {
     fn place<'a>(&'a self, name: &'a [u8]) -> Place<'a> {
-        let (local, volatile) = (self.settling.is_local(), self.settling.is_volatile());
-        Place { parent: self.fd.as_fd(), mount: self.mount, parent_path: &self.path, name, local, volatile }
+        let storage = self.settling.storage();
+        Place { parent: self.fd.as_fd(), mount: self.mount, parent_path: &self.path, name, storage }
     }
 }
 

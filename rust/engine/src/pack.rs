@@ -7,9 +7,8 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::AsFd;
 
-use sha2::{Digest, Sha256};
-
 use libdeflater::Crc;
+use sha2::{Digest, Sha256};
 
 use crate::codec::{Encoder, Packer, Unpacker};
 use crate::content;
@@ -18,7 +17,7 @@ use crate::load;
 use crate::options::{ArchiveOptions, Format, Limits};
 use crate::seal::Seal;
 use crate::session::{gone, Entry, Held, Place, Tree, OPEN};
-use crate::sys::{self, DirBuffer, Kind, Lease, Meta, Names};
+use crate::sys::{self, DirBuffer, Kind, Meta, Names};
 use crate::tar::header::{self, Member};
 use crate::tar::pax::{escape_key, Records};
 use crate::tar::{self, sparse};
@@ -226,21 +225,18 @@ impl Packing<'_> {
             }
             self.links.insert(before.ino, i);
         }
-        let lease = if place.local { sys::lease(&fd) } else { Lease::None };
-        if lease == Lease::Writer {
-            return Err(Stop::Changed(format!("{} is open for writing", show(&entry.path))));
-        }
+        let leased = place.lease(&fd, entry)?;
         if bench.tar.len() as u64 + before.size > HELD {
             // It takes a while: who wants to write is not kept waiting for it.
             self.hold = false;
             self.leased.clear();
         }
-        let hold = lease == Lease::Given && self.hold && tree.may_lease(self.leased.len());
-        if lease == Lease::Given && !hold {
+        let hold = leased && self.hold && tree.may_lease(self.leased.len());
+        if leased && !hold {
             sys::end_lease(&fd);
         }
         self.attributes(bench, fd.as_fd(), entry)?;
-        self.sum = place.volatile.then(Crc::new);
+        self.sum = place.is_volatile().then(Crc::new);
         let regions =
             content::regions(&fd, &before).map_err(|e| Fault::system("seek", place.path_of(&entry.path), e))?;
         if regions != [(0, before.size)] {

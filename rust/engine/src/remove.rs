@@ -14,7 +14,7 @@ use crate::content;
 use crate::error::{show, Fault, Stop};
 use crate::load;
 use crate::session::{gone, join, Entry, Held, Place, Tree};
-use crate::sys::{self, DirBuffer, Kind, Lease, Meta};
+use crate::sys::{self, DirBuffer, Kind, Meta};
 use crate::walk::relist_renamed;
 
 const READ_ONLY: &str =
@@ -116,7 +116,7 @@ fn clear(tree: &Tree, place: Place<'_>, buffer: &mut DirBuffer, partial: bool, r
     if !partial {
         relist_renamed(tree, place, buffer)?;
     }
-    if place.local {
+    if place.is_local() {
         see_at_rest(tree, place)?;
     }
     // Inodes with several names of which one was removed: that changes the ctime the others show.
@@ -159,30 +159,31 @@ fn clear(tree: &Tree, place: Place<'_>, buffer: &mut DirBuffer, partial: bool, r
 fn see_at_rest(tree: &Tree, place: Place<'_>) -> Result<(), Stop> {
     let mut leased = tree.leased.iter().peekable();
     for (i, entry) in tree.entries.iter().enumerate().filter(|(_, entry)| entry.kind == Kind::File) {
-        let written = match leased.next_if(|(at, _)| *at == i) {
-            Some((_, held)) => !sys::lease_stands(&held.0),
-            None => match sys::open_file(tree.dir(place, entry.parent)?.as_fd(), entry.name()) {
-                Ok(fd) => {
-                    let held = Held(fd);
-                    let written = sys::lease(&held.0) == Lease::Writer;
-                    if let (false, Some(sum)) = (written, entry.sum) {
-                        let now = content::sum(&held.0, recorded(entry)?, |_| ());
-                        if now.map_err(|e| Fault::system("read", place.path_of(&entry.path), e))? != sum {
-                            return Err(Stop::Changed(format!("{} changed", show(&entry.path))));
-                        }
-                    }
-                    written
-                }
-                // What may not be read is still looked at before it goes.
-                Err(Errno::ACCESS | Errno::PERM) => false,
-                Err(e) => return Err(gone("open", &place, &entry.path, e)),
-            },
-        };
-        if written {
-            return Err(Stop::Changed(format!("{} is open for writing", show(&entry.path))));
+        match leased.next_if(|(at, _)| *at == i) {
+            Some((_, held)) if sys::lease_stands(&held.0) => {}
+            Some(_) => return Err(Stop::Changed(format!("{} is open for writing", show(&entry.path)))),
+            None => see_file_at_rest(tree, place, entry)?,
         }
     }
     Ok(())
+}
+
+/// The same of a file that is not held.
+fn see_file_at_rest(tree: &Tree, place: Place<'_>, entry: &Entry) -> Result<(), Stop> {
+    let held = match sys::open_file(tree.dir(place, entry.parent)?.as_fd(), entry.name()) {
+        Ok(fd) => Held(fd),
+        // What may not be read is still looked at before it goes.
+        Err(Errno::ACCESS | Errno::PERM) => return Ok(()),
+        Err(e) => return Err(gone("open", &place, &entry.path, e)),
+    };
+    place.lease(&held.0, entry)?;
+    let Some(sum) = entry.sum else { return Ok(()) };
+    let now = content::sum(&held.0, recorded(entry)?, |_| ());
+    if now.map_err(|e| Fault::system("read", place.path_of(&entry.path), e))? == sum {
+        Ok(())
+    } else {
+        Err(Stop::Changed(format!("{} changed", show(&entry.path))))
+    }
 }
 
 /// What a refusal means. Once something was removed, an entry that is not there any more is nothing new: the tombstone stays,

@@ -116,8 +116,7 @@ fn run(
     let mut staging = Staging::new(parent.as_fd(), above, name)?;
     let extracted = {
         let storage = sys::storage(&staging.fd).map_err(|e| staging.clear(Fault::system("statfs", above, e).into()))?;
-        let at_once = storage == Storage::Local && sys::syncfs_tells();
-        let sync = options.remove_archive && storage != Storage::Volatile && !at_once;
+        let sync = options.remove_archive && storage != Storage::Volatile && !storage.syncs_at_once();
         let mut extractor = Extractor::new(&staging, options, control, opened.seal.is_some(), keep, sync);
         let stem = crate::options::Format::of_name(job.archive.rsplit(|&b| b == b'/').next().unwrap_or_default());
         let stem = stem.map_or(&b""[..], |(_, stem)| stem);
@@ -174,9 +173,8 @@ fn remove_archive(
     }
     // An archiver may be about to remove the session because its archive is there: first the name, then a look.
     let target = job.dest.rsplit(|&b| b == b'/').next().unwrap_or_default();
-    let parent_fd = parent.as_fd();
     let place =
-        Place { parent: parent_fd, mount: None, parent_path: above, name: target, local: false, volatile: false };
+        Place { parent: parent.as_fd(), mount: None, parent_path: above, name: target, storage: Storage::Other };
     match set_aside(Home { fd: dir.as_fd(), path: home }, name, read, "superseded", place, top) {
         Ok(aside) => sys::unlink(dir.as_fd(), &aside).map_err(|e| fault("unlink", e).into()),
         Err(Stop::Changed(why)) => {
@@ -250,9 +248,9 @@ impl<'a> Staging<'a> {
         let fault = |e| Fault::system("sync", self.path(), e);
         match sys::storage(&self.fd).map_err(fault)? {
             Storage::Volatile => Ok("volatile"),
-            Storage::Local if sys::syncfs_tells() => sys::sync_filesystem(&self.fd).map(|()| "syncfs").map_err(fault),
+            storage if storage.syncs_at_once() => sys::sync_filesystem(&self.fd).map(|()| "syncfs").map_err(fault),
             // File by file, when each was made: now there may be some that even their owner may not open.
-            Storage::Local | Storage::Other => Ok("fsync"),
+            _ => Ok("fsync"),
         }
     }
 

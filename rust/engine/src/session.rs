@@ -10,7 +10,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
 use crate::error::{show, Fault, Stop};
-use crate::sys::{self, Kind, Lock, Meta};
+use crate::sys::{self, Kind, Lease, Lock, Meta, Storage};
 
 /// Handles one session may keep open, at most.
 pub const OPEN: usize = 32;
@@ -103,14 +103,29 @@ pub struct Place<'a> {
     pub mount: Option<u64>,
     pub parent_path: &'a [u8],
     pub name: &'a [u8],
-    /// The kernel alone changes what is there (no file server): it tells who has a file open for writing, and a directory
-    /// whose record has not changed holds the names it held.
-    pub local: bool,
-    /// It is in memory: stores through a mapping change no time there.
-    pub volatile: bool,
+    pub storage: Storage,
 }
 
 impl Place<'_> {
+    /// The kernel alone changes what is there (no file server): it tells who has a file open for writing, and a directory
+    /// whose record has not changed holds the names it held.
+    pub fn is_local(&self) -> bool {
+        self.storage != Storage::Other
+    }
+
+    /// It is in memory: stores through a mapping change no time there.
+    pub fn is_volatile(&self) -> bool {
+        self.storage == Storage::Volatile
+    }
+
+    /// Ask for a read lease on the file of this entry; whether it was given. `Changed` if somebody has it open for writing.
+    pub fn lease(&self, fd: impl AsFd, entry: &Entry) -> Result<bool, Stop> {
+        match if self.is_local() { sys::lease(fd) } else { Lease::None } {
+            Lease::Writer => Err(Stop::Changed(format!("{} is open for writing", show(&entry.path)))),
+            lease => Ok(lease == Lease::Given),
+        }
+    }
+
     pub fn path(&self) -> Vec<u8> {
         join(self.parent_path, self.name)
     }

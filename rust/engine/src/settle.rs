@@ -22,15 +22,12 @@ impl Settling {
     pub fn new(dir: BorrowedFd<'_>, choice: Sync, path: &[u8]) -> Result<Self, Fault> {
         let storage = sys::storage(dir).map_err(|e| Fault::system("statfs", path, e))?;
         let wanted = match choice {
-            Sync::Auto => storage == Storage::Local,
-            Sync::Syncfs => storage != Storage::Volatile,
+            Sync::Auto => storage.syncs_at_once(),
+            Sync::Syncfs => storage != Storage::Volatile && sys::syncfs_tells(),
             Sync::Fsync => false,
         };
-        let filesystem = if wanted && sys::syncfs_tells() {
-            Some(sys::open_dir(dir, b".").map_err(|e| Fault::system("open", path, e))?)
-        } else {
-            None
-        };
+        let filesystem =
+            if wanted { Some(sys::open_dir(dir, b".").map_err(|e| Fault::system("open", path, e))?) } else { None };
         Ok(Self { storage, choice, filesystem })
     }
 
@@ -38,9 +35,8 @@ impl Settling {
         self.storage == Storage::Volatile
     }
 
-    /// Whether the kernel alone changes what is there.
-    pub fn is_local(&self) -> bool {
-        self.storage != Storage::Other
+    pub fn storage(&self) -> Storage {
+        self.storage
     }
 
     /// Whether names become durable in the order in which they were changed: journals do that, servers promise nothing.

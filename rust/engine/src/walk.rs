@@ -140,7 +140,8 @@ pub fn relist(tree: &Tree, place: Place<'_>, buffer: &mut DirBuffer) -> Result<(
     for (i, node) in tree.dirs.iter().enumerate() {
         let handle = tree.dir(place, i as u32)?;
         let now = sys::stat(&handle).map_err(|e| Fault::system("stat", place.path(), e))?;
-        let same = now.unchanged(&node.meta) && (place.local || list_again(&handle, buffer, place)? == node.listing);
+        let same =
+            now.unchanged(&node.meta) && (place.is_local() || list_again(&handle, buffer, place)? == node.listing);
         if !same {
             return Err(Stop::Changed(format!("directory {} changed", show(&node.name))));
         }

@@ -11,6 +11,7 @@ use runark_engine::codec::Unpacker;
 use runark_engine::publish::{set_aside, Home};
 use runark_engine::remove::bury;
 use runark_engine::session::{is_ours, Place};
+use runark_engine::sys::Storage;
 use runark_engine::verify::{examine, open_archive};
 use runark_engine::{gate, sys};
 use runark_engine::{ArchiveJob, ArchiveOptions, Control, Format, Limits, Outcome, Rates, Stop, Sync, Task};
@@ -38,8 +39,7 @@ impl Scene {
             mount: None,
             parent_path: self.dir.as_os_str().as_bytes(),
             name: b"S",
-            local: true,
-            volatile: false,
+            storage: Storage::Local,
         }
     }
 

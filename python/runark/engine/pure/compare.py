@@ -61,7 +61,6 @@ class _Comparison:
         pays: bool,
     ) -> None:
         self.above = above
-        self.local = above.local
         self.stem = stem
         self.entries = {entry.path: entry for entry in entries}
         self.handles = handles
@@ -190,17 +189,6 @@ class _Comparison:
             raise Changed(f"{escape(entry.path)} changed while it was compared")
         return fd
 
-    def see_no_writer(self, entry: Entry, fd: int) -> None:
-        """As in packing: stores through a mapping that is there already may change no time."""
-        if not self.local:
-            return
-        self.control.asks(2)
-        answer = sys.lease(fd)
-        if answer == "writer":
-            raise Changed(f"{escape(entry.path)} is open for writing")
-        if answer == "taken":
-            sys.end_lease(fd)
-
     def file(self, entry: Entry, item: Item, reader: Reader) -> None:
         status = entry.status
         assert status is not None
@@ -210,7 +198,11 @@ class _Comparison:
                 raise Differs(f"{escape(entry.path)} is a hard link, in the archive a file of its own")
         fd = self.open(entry)
         try:
-            self.see_no_writer(entry, fd)
+            if self.above.local:
+                self.control.asks(2)
+                # as in packing: stores through a mapping that is there already may change no time
+                if self.above.lease(fd, entry.path):
+                    sys.end_lease(fd)
             self.attributes(entry, item, fd)
             if self.above.volatile and self.pays:  # it is to be removed because of this
                 # before it is compared: what is stored after that gives another one

@@ -113,7 +113,8 @@ class _Packer:
         self.part = part
         self.young = young
         self.control = control
-        self.local = place.local
+        self.place = place
+        self.local = place.local  # asked for every file
         self.volatile = place.volatile
         self.hold = hold  # files stay open with their leases
         self.sum = 0  # of what was streamed of a file
@@ -208,16 +209,14 @@ class _Packer:
 
     def see_no_writer(self, entry: Entry, fd: int) -> None:
         """See that nobody has the file open for writing; while the session is small, keep it so."""
-        answer = sys.lease(fd)
-        if answer == "writer":
-            raise Changed(f"{escape(entry.path)} is open for writing")
+        leased = self.place.lease(fd, entry.path)
         if self.hold and self.content > _PIECE:
             # it takes a while: who wants to write is not kept waiting for it
             self.hold = False
             for held in self.handles.held:
                 held.sum = content_sum(held.fd, os.fstat(held.fd))
             self.handles.let_go()
-        if answer == "taken":
+        if leased:
             if self.hold:
                 entry.fd = fd
                 self.handles.held.append(entry)

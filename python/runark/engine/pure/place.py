@@ -10,7 +10,7 @@ import errno
 import os
 
 from runark.engine.pure import sys
-from runark.engine.pure.ends import Control, Failure, Skipped, escape, failure
+from runark.engine.pure.ends import Changed, Control, Failure, Skipped, escape, failure
 
 __all__ = ["Place", "Places", "is_ours", "random_name", "split_path"]
 
@@ -94,6 +94,16 @@ class Place:
     def volatile(self) -> bool:
         """Whether it is in memory: stores through a mapping change no time there."""
         return self.storage == "volatile"
+
+    def lease(self, fd: int, below: bytes) -> bool:
+        """Ask for a read lease on an open file, `below` in a session of a `local` place; whether it was given.
+
+        Raises `Changed` if somebody has it open for writing.
+        """
+        answer = sys.lease(fd)
+        if answer == "writer":
+            raise Changed(f"{escape(below)} is open for writing")
+        return answer == "taken"
 
     @property
     def real(self) -> bytes:

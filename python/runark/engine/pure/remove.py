@@ -85,7 +85,7 @@ def recheck(place: Place, name: bytes, entries: list[Entry], handles: Handles, c
         raise failure("stat", session + b"/" + entry.path if entry.path else session, cause) from cause
 
 
-def _see_at_rest(entries: list[Entry], handles: Handles, control: Control) -> None:
+def _see_at_rest(place: Place, entries: list[Entry], handles: Handles, control: Control) -> None:
     """Raise `Changed` if a process of this host has a file open for writing, or has asked to since it is held; where no
     time tells of those who had one open, if it has another content."""
     held = handles.held
@@ -95,7 +95,7 @@ def _see_at_rest(entries: list[Entry], handles: Handles, control: Control) -> No
     if len(held) + len(handles.directories) < len(entries):
         for entry in entries:
             if entry.kind == "file" and entry.fd < 0:
-                _see_file_at_rest(entry, handles, control)
+                _see_file_at_rest(place, entry, handles, control)
 
 
 def _is_linked(key: Key, entry: Entry, linked: set[tuple[int, int]]) -> bool:
@@ -108,7 +108,7 @@ def _holds_no_more(directory: Entry, fd: int) -> bool:
     return list_names(fd) <= {child.name for child in directory.children}
 
 
-def _see_file_at_rest(entry: Entry, handles: Handles, control: Control) -> None:
+def _see_file_at_rest(place: Place, entry: Entry, handles: Handles, control: Control) -> None:
     parent = entry.parent
     assert parent is not None
     control.asks(2)
@@ -117,8 +117,7 @@ def _see_file_at_rest(entry: Entry, handles: Handles, control: Control) -> None:
     except PermissionError:  # what may not be read is still looked at before it goes
         return
     try:
-        if sys.lease(fd) == "writer":
-            raise Changed(f"{escape(entry.path)} is open for writing")
+        place.lease(fd, entry.path)
         if entry.sum is not None and content_sum(fd, os.fstat(fd)) != entry.sum:
             raise Changed(f"{escape(entry.path)} changed after it was recorded")
     finally:
@@ -196,7 +195,7 @@ def remove(
         if heed_writers and place.local:
             # Only who holds a directory of the session open can still open these files: who else has none open for
             # writing now, never will.
-            _see_at_rest(entries, handles, control)
+            _see_at_rest(place, entries, handles, control)
         for directory in reversed(handles.directories):
             entry = directory
             fd = directory.fd if directory.fd >= 0 else handles.get(directory)

@@ -503,6 +503,13 @@ pub enum Storage {
     Other,
 }
 
+impl Storage {
+    /// Whether one `syncfs` brings all that was written to stable storage, or says that it could not.
+    pub fn syncs_at_once(self) -> bool {
+        self == Storage::Local && syncfs_tells()
+    }
+}
+
 #[cfg(target_os = "linux")]
 pub fn storage(fd: impl AsFd) -> Result<Storage> {
     operations(1);
@@ -530,18 +537,18 @@ pub fn free_bytes(fd: impl AsFd) -> Result<u64> {
     Ok(s.f_bavail.saturating_mul(s.f_frsize))
 }
 
-// Before 5.8 `syncfs` did not report write errors.
-#[cfg(target_os = "linux")]
 /// Whether `syncfs` reports errors of writing: since Linux 5.8.
+#[cfg(target_os = "linux")]
 pub fn syncfs_tells() -> bool {
-    kernel_at_least(5, 8)
-}
-
-fn kernel_at_least(major: u32, minor: u32) -> bool {
     let release = rustix::system::uname();
     let text = release.release().to_string_lossy().into_owned();
     let mut numbers = text.split(['.', '-']).map(|n| n.parse::<u32>().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (5, 8)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn syncfs_tells() -> bool {
+    false
 }
 
 pub fn is_root() -> bool {
